@@ -253,6 +253,8 @@ class Attempt:
     terminate_asked_at: datetime | None = None
     retry_at: datetime | None = None  # earliest moment to repeat an unknown launch or a terminate
     tries: int = 0
+    tried_at: datetime | None = None  # when the launch was last asked for
+    abandoned: str = ""  # why it is given up for another; first its machine, if any, must be gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +278,8 @@ class Lease:
     preemptions: int = 0
     reason: str = ""  # why it is in this state, in a person's words
     closed_at: datetime | None = None
-    usd_spent: Decimal = Decimal(0)
+    usd_spent: Decimal = Decimal(0)  # on attempts that have ended
+    forgiven: int = 0  # the count of preemptions for which `failed` was last forgotten
     version: int = 0
 
 
@@ -350,6 +353,8 @@ class Node:
     expires_at: datetime | None = None
     seen_at: datetime | None = None
     address: str = ""  # where the agent's own listener can be dialled, if it has one
+    flower_key: str = ""  # OpenSSH public key of its SuperNode, "" when it cannot train
+    previous_serial: str = ""  # good until the current certificate has been used once
     version: int = 0
 
 
@@ -363,6 +368,20 @@ class JoinToken:
     expires_at: datetime
     used_at: datetime | None = None
     key_hash: str = ""  # SHA-256 of the public key that used it: the same key may ask again
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A share of an edge node given to one attempt. A row; `id` is the attempt's launch token."""
+
+    id: str
+    node_id: str
+    lease_id: str
+    created_at: datetime
+    request: str = ""  # hash of what was asked for: a token never stands for two requests
+    released: bool = False
+    released_at: datetime | None = None
     version: int = 0
 
 
@@ -430,6 +449,7 @@ class Run:
     reason: str = ""
     plan: dict[str, Any] = field(default_factory=dict)  # the Plan it was admitted with, as JSON
     result: dict[str, Any] = field(default_factory=dict)
+    closing_at: datetime | None = None  # when the outcome became known
     ended_at: datetime | None = None
     version: int = 0
 
@@ -448,4 +468,4 @@ class Event:
     version: int = 0
 
 
-Row = Lease | Node | JoinToken | Order | Run | Event
+Row = Lease | Node | JoinToken | Allocation | Order | Run | Event

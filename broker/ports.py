@@ -45,7 +45,7 @@ class Provider(Protocol):
 class Store(Protocol):
     """The ledger. Fake: `broker.store.memory.MemoryStore`. Both pass `tests/store/conformance.py`."""
 
-    def find(self, kind: type[R], **equal: object) -> list[R]:
+    def find(self, kind: type[R], /, **equal: object) -> list[R]:
         """Rows of one kind whose scalar fields equal all given values, by id.
 
         A value that is a list, tuple, set or frozenset means "one of these".

@@ -1,0 +1,5 @@
+"""Which offer carries a demand, and why the others do not. Pure.
+
+`match` compares an offer with what the task asks, `tally` counts every refused offer under one
+reason, `choose` ranks what is left, `explain` turns an empty plan into words and an error.
+"""

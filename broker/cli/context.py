@@ -1,0 +1,280 @@
+"""The composition root: a home's parts, each made on first use, so that a command pays for what it uses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from broker.home import Home, find_home
+
+if TYPE_CHECKING:
+    from broker.catalog import Catalog
+    from broker.documents.config import Cloud, Config
+    from broker.gateway import Gateway
+    from broker.host import Host, Session
+    from broker.policy import Policy
+    from broker.model import Offer
+    from broker.ports import Provider, Store
+    from broker.trust.ca import CertificateAuthority
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def fresh_id(prefix: str) -> str:
+    from broker.ids import new_id
+
+    return new_id(prefix, utc_now(), secrets.token_bytes(10))
+
+
+@dataclass
+class Context:
+    """One home and its parts."""
+
+    home: Home = field(default_factory=find_home)
+
+    @cached_property
+    def config(self) -> Config:
+        from broker.documents.config import load_config
+
+        return load_config(self.home.config)
+
+    @cached_property
+    def store(self) -> Store:
+        from broker.store import Ledger
+
+        return Ledger(f"sqlite:///{self.home.make().ledger}")
+
+    @cached_property
+    def ledger_exists(self) -> bool:
+        return self.home.ledger.exists()
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        from broker.catalog import Catalog
+
+        catalog = Catalog(self.home.make().catalog)
+        catalog.ensure()
+        return catalog
+
+    @cached_property
+    def owner(self) -> str:
+        """The tag that says a machine is ours. Made once per home."""
+        return _made_once(self.home.make().state / "owner", f"own_{secrets.token_hex(8)}")
+
+    @cached_property
+    def ca(self) -> CertificateAuthority:
+        from broker.trust.ca import CertificateAuthority
+
+        return CertificateAuthority.open(self.home.make().keys, utc_now())
+
+    @cached_property
+    def join_key(self) -> bytes:
+        from broker.trust.tokens import join_key
+
+        return join_key(self.home.make().keys)
+
+    def policy(self, files: list[Path] | None = None) -> Policy:
+        """The rules of the configuration and of `files` together: all must agree."""
+        from broker.documents.policies import load_policies
+
+        return load_policies([*self.config.policy_files, *(files or [])])
+
+    @cached_property
+    def clouds(self) -> Mapping[str, frozenset[str] | None]:
+        """Configured cloud name -> regions it may use (None: all)."""
+        return {
+            name: frozenset(cloud.regions) or None for name, cloud in self.config.clouds.items()
+        }
+
+    def owned_offers(self, *, local: bool = False) -> list[Offer]:
+        """Machines that cost nothing more: edge nodes, and this one when it is enabled or asked for."""
+        found: list[Offer] = []
+        if self.ledger_exists:
+            found += self.fleet.offers()
+        if local or "local" in self.config.clouds:
+            found += self.local.offers()
+        return found
+
+    @property
+    def catalog_clouds(self) -> Mapping[str, frozenset[str] | None]:
+        """The configured clouds whose offers the catalog knows; none configured means all of them."""
+        return {name: where for name, where in self.clouds.items() if name != "local"}
+
+    @cached_property
+    def providers(self) -> dict[str, Provider]:
+        """Every configured cloud, `local`, and the fleet of edge nodes."""
+        found: dict[str, Provider] = {"edge": self.fleet, "local": self.local}
+        for name in self.config.clouds:
+            found[name] = self.provider(name)
+        return found
+
+    def provider(self, name: str) -> Provider:
+        from providers.registry import build
+
+        cloud = self.config.clouds[name]
+        return build(cloud.provider, _settings(self, name, cloud))
+
+    @cached_property
+    def local(self) -> Provider:
+        if "local" in self.config.clouds:
+            return self.provider("local")
+        from providers.local import Local
+
+        return Local("local", folder=self.home.make().machines, owner=self.owner)
+
+    @cached_property
+    def fleet(self) -> Any:
+        from broker.catalog import country_sites
+        from broker.fleet import Fleet
+
+        return Fleet(self.store, sites=country_sites())
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """The server for agents, on the ports that this home had before."""
+        from broker.gateway import Gateway, Settings
+
+        home, wanted = self.home.make(), self.config.gateway
+        before = _ports(home)
+        settings = Settings(
+            keys_dir=home.keys,
+            logs_dir=home.logs,
+            host=wanted.host,
+            enrol_port=before.get("enrol", 0),
+            agent_port=wanted.port or before.get("agent", 0),
+            public_host=wanted.public_host,
+        )
+        return Gateway(self.store, self.ca, settings)
+
+    @property
+    def enrol_url(self) -> str:
+        """Where agents enrol. Known once the gateway has run in this home."""
+        if port := _ports(self.home).get("enrol"):
+            self.gateway.enrol_port = port
+        return self.gateway.enrol_url
+
+    def build_host(self) -> Host:
+        """Engine and gateway, ready to start. The gateway's ports are remembered for the next."""
+        from broker.engine import Engine
+        from broker.federation import advance as advance_federation
+        from broker.host import make_host
+        from broker.runs import advance as advance_task
+        from broker.trust.machines import MachineInvitations
+
+        invitations = MachineInvitations(
+            store=self.store,
+            key=self.join_key,
+            url=lambda: self.gateway.enrol_url,
+            ca_pin=self.ca.pin,
+            version=version("fedbroker"),
+            now=utc_now,
+            extras=("fed",),
+        )
+        engine = Engine(
+            self.store,
+            self.providers,
+            {"task": advance_task, "fed": advance_federation},
+            user_data=invitations,
+        )
+        return make_host(engine, _Remembered(self.gateway, self.home), self._log)
+
+    def _log(self, text: str) -> None:
+        with (self.home.state / "engine.log").open("a", encoding="utf-8") as file:
+            file.write(f"{utc_now().isoformat()} {text}\n")
+
+    def session(self) -> Session:
+        from broker.host import Session
+
+        return Session(self.home.make(), self.store, self.build_host, self.spawn_engine)
+
+    def spawn_engine(self) -> None:
+        """Start the background engine of this home; it leaves by itself when nothing is open."""
+        log = os.open(
+            self.home.state / "engine.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+        )
+        try:
+            subprocess.Popen(
+                [sys.executable, "-m", "broker.cli.main", "engine"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+                env={**os.environ, "BROKER_ENGINE": str(self.home.state)},
+            )
+        finally:
+            os.close(log)
+
+
+class _Remembered:
+    """A gateway whose ports are written down: agents dial the next one where they left the last."""
+
+    def __init__(self, gateway: Gateway, home: Home) -> None:
+        self._gateway = gateway
+        self._home = home
+
+    def start(self) -> None:
+        self._gateway.start()
+        ports = {"enrol": self._gateway.enrol_port, "agent": self._gateway.agent_port}
+        write_private(self._home.state / "gateway.json", json.dumps(ports))
+
+    def stop(self) -> None:
+        self._gateway.stop()
+
+
+def _ports(home: Home) -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads((home.state / "gateway.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file whole or not at all, readable by its owner only."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(name).replace(path)
+
+
+def _made_once(path: Path, text: str) -> str:
+    """The content of a file that is made when it is not there; of several makers one wins."""
+    if not path.exists():
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+        os.unlink(name)
+    return path.read_text(encoding="utf-8")
+
+
+def _settings(context: Context, name: str, cloud: Cloud) -> dict[str, Any]:
+    """What the provider of a configured cloud is built from: only what the entry says."""
+    entry: dict[str, Any] = {"name": name, "owner": context.owner}
+    if cloud.provider == "local":
+        return entry | {"folder": context.home.make().machines, "country": cloud.country}
+    optional = {
+        "regions": list(cloud.regions),
+        "endpoint": cloud.endpoint,
+        "ca_bundle": cloud.ca_bundle,
+        "profile": cloud.profile,
+        "credentials_file": cloud.credentials_file,
+        "image": cloud.image,
+    }
+    return entry | {key: value for key, value in optional.items() if value}

@@ -1,0 +1,85 @@
+"""From a file to a plan: the same straight line for `plan`, `up` and `fed run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from broker.cli.context import Context
+from broker.errors import UsageError
+from broker.model import Demand, Plan, Resources, Task
+from broker.policy import Policy
+
+
+def plan_task(
+    context: Context,
+    file: Path,
+    policies: list[Path],
+    *,
+    infra: str | None = None,
+    to_start: bool = False,
+) -> tuple[Task, Plan]:
+    """A task file and what would carry it. `to_start` refuses clouds that nothing can be leased from.
+
+    Raises the error that says why when nothing is allowed.
+    """
+    from broker.documents.task import load_task
+
+    task = load_task(file, context.catalog.accelerators())
+    if infra:
+        task = replace(task, demand=_only(task.demand, infra))
+    policy = context.policy(policies)
+    return task, plan_demand(context, task.demand, policy, to_start=to_start)
+
+
+def plan_aggregator(context: Context, file: Path, policies: list[Path]) -> tuple[Demand, Plan]:
+    """Where the aggregator of a federation would go."""
+    from broker.documents.federation import aggregator_demand, load_federation
+
+    demand = aggregator_demand(load_federation(file, context.catalog.accelerators()))
+    return demand, plan_demand(context, demand, context.policy(policies))
+
+
+def plan_demand(
+    context: Context, demand: Demand, policy: Policy, *, to_start: bool = False
+) -> Plan:
+    """The plan for one demand over the whole pool; the error that says why when it is empty."""
+    from broker.place.explain import failure
+    from broker.policy import Judge
+    from broker.pool import plan, snapshot
+
+    local = any(one.cloud == "local" for one in demand.alternatives)
+    pool = snapshot(
+        context.catalog,
+        context.catalog_clouds,
+        context.owned_offers(local=local),
+        _locked(context) if to_start else {},
+    )
+    found = plan(demand, pool, Judge(policy, demand))
+    if error := failure(found, demand.name):
+        raise error
+    return replace(found, policies=tuple(policy.files))
+
+
+def _locked(context: Context) -> Mapping[str, str]:
+    """Why nothing can be leased from a cloud of the catalog."""
+    return {
+        one.provider: f"{one.provider} is not enabled: `broker cloud enable {one.provider}`"
+        for one in context.catalog.status().providers
+        if one.provider not in context.config.clouds
+    }
+
+
+def _only(demand: Demand, infra: str) -> Demand:
+    cloud, _, rest = infra.partition("/")
+    region, _, zone = rest.partition("/")
+    if not cloud:
+        raise UsageError("--infra is empty", code="USE005", hint="e.g. local or aws/eu-north-1")
+    return replace(
+        demand,
+        alternatives=tuple(
+            replace(one, cloud=cloud, region=region or None, zone=zone or None)
+            for one in demand.alternatives or (Resources(),)
+        ),
+    )

@@ -1,0 +1,17 @@
+"""The configuration file: what it says, and how commands change it."""
+
+from __future__ import annotations
+
+from broker.documents.config_edit import remove_cloud, set_cloud
+from broker.documents.config_file import CATALOGS, Cloud, Config, Engine, Gateway, load_config
+
+__all__ = [
+    "CATALOGS",
+    "Cloud",
+    "Config",
+    "Engine",
+    "Gateway",
+    "load_config",
+    "remove_cloud",
+    "set_cloud",
+]

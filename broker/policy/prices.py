@@ -1,0 +1,98 @@
+"""What an offer may cost under a set of caps. Pure.
+
+Hourly caps bound the price of all nodes of the demand together. Budgets bound nodes x price x
+duration; without a duration only an unknown price is refused by them. An unknown price keeps no
+cap: who cannot say what a machine costs cannot say that it is cheap enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from broker.model import Demand, Kind, Location, Price, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """An upper bound in USD. Of kind PRICE it bounds an hour, of kind BUDGET the whole run."""
+
+    kind: Kind
+    rule: str
+    limit: Decimal
+    location: Location | None = None
+    why: str = ""
+
+
+class Prices:
+    """Compares prices with caps and preferences that go together.
+
+    Most offers are well below or have a price that others have too: the former cost one or two
+    comparisons, the reasons against the latter are remembered.
+    """
+
+    def __init__(self, caps: Iterable[Cap], preferred: Iterable[Decimal], demand: Demand) -> None:
+        self._caps = tuple(sorted(caps, key=lambda cap: cap.kind is Kind.BUDGET))
+        self._preferred = tuple(preferred)
+        self._nodes = demand.nodes
+        self._hours = demand.duration_h
+        self._tightest = _tightest(self._caps, Kind.PRICE)
+        self._least_budget = _tightest(self._caps, Kind.BUDGET)
+        self._reasons: dict[tuple[Decimal, str], tuple[Reason, ...]] = {}
+
+    def reasons(self, price: Price | None) -> tuple[Reason, ...]:
+        """One for each cap that this price per node and hour breaks: hourly caps, then budgets."""
+        if price is None:
+            return tuple(_reason(cap, "price unknown", "") for cap in self._caps)
+        hourly = price.usd_per_hour * self._nodes
+        if self._within(hourly):
+            return ()
+        key = (price.usd_per_hour, price.source)
+        found = self._reasons.get(key)
+        if found is None:
+            broken = (cap for cap in self._caps if self._breaks(cap, hourly))
+            found = tuple(_reason(cap, self._saw(cap, hourly), price.source) for cap in broken)
+            self._reasons[key] = found
+        return found
+
+    def preference(self, price: Price | None) -> int:
+        """How many preferred bounds the price keeps."""
+        if not self._preferred or price is None:
+            return 0
+        hourly = price.usd_per_hour * self._nodes
+        return sum(hourly <= bound for bound in self._preferred)
+
+    def _within(self, hourly: Decimal) -> bool:
+        if self._tightest is not None and hourly > self._tightest:
+            return False
+        if self._least_budget is None or self._hours is None:
+            return True
+        return hourly * self._hours <= self._least_budget
+
+    def _breaks(self, cap: Cap, hourly: Decimal) -> bool:
+        if cap.kind is Kind.PRICE:
+            return hourly > cap.limit
+        return self._hours is not None and hourly * self._hours > cap.limit
+
+    def _saw(self, cap: Cap, hourly: Decimal) -> str:
+        nodes = f" for {self._nodes} nodes" if self._nodes > 1 else ""
+        if cap.kind is Kind.PRICE or self._hours is None:
+            return f"{usd(hourly)} $/h{nodes}"
+        return f"{usd(hourly * self._hours)} $ in {self._hours.normalize():f} h{nodes}"
+
+
+def usd(amount: Decimal) -> str:
+    """Whole cents where that is exact, all digits otherwise."""
+    cents = round(amount, 2)
+    return f"{cents:f}" if cents == amount else f"{amount.normalize():f}"
+
+
+def _tightest(caps: Iterable[Cap], kind: Kind) -> Decimal | None:
+    return min((cap.limit for cap in caps if cap.kind is kind), default=None)
+
+
+def _reason(cap: Cap, saw: str, source: str) -> Reason:
+    unit = " $/h" if cap.kind is Kind.PRICE else " $ in all"
+    wanted = f"at most {usd(cap.limit)}{unit}"
+    return Reason(cap.kind, cap.rule, saw, wanted, cap.location, source, cap.why)

@@ -1,0 +1,169 @@
+"""The law: deciding pool by pool and counting in SQL gives the very plan that looking at every
+offer as an object gives, whatever the offers, the request, the judge and the clouds' names."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker import pool
+from broker.catalog.rows import Row, Source
+from broker.model import (
+    AtLeast,
+    Decision,
+    Demand,
+    Kind,
+    Location,
+    Market,
+    Offer,
+    Price,
+    Reason,
+    Resources,
+)
+from broker.place.choose import place
+
+SOURCES = (Source("old list", "2025-01-01"), Source("new list", "2026-01-01"))
+AWS = ("eu-north-1", "us-east-1", "nowhere-1")
+GCP = ("europe-west4", "us-central1")
+
+
+def rows_in(*regions: str) -> st.SearchStrategy[list[Row]]:
+    row = st.builds(
+        Row,
+        region=st.sampled_from(regions),
+        zone=st.sampled_from([None, "a", "b"]),
+        instance_type=st.sampled_from(["s", "m", "l", ""]),
+        market=st.sampled_from(["spot", "on-demand"]),
+        vcpus=st.sampled_from([None, 2.0, 4.0, 8.0]),
+        memory_gib=st.sampled_from([None, 4.0, 3.75, 32.0]),
+        accelerator=st.sampled_from([None, "L4", "A100"]),
+        accelerator_count=st.just(0.0),
+        micros=st.none() | st.integers(1, 5).map(lambda tenths: tenths * 100_000),
+        source=st.sampled_from(SOURCES),
+    )
+    counted = st.tuples(row, st.sampled_from([1.0, 8.0])).map(
+        lambda pair: pair[0]._replace(accelerator_count=pair[1] if pair[0].accelerator else 0.0)
+    )
+    # offers of one name differ in nothing: which of two equals is shown is not a law
+    return st.lists(counted, max_size=25, unique_by=lambda row: (row[:4], row.accelerator_count))
+
+
+amounts = st.none() | st.builds(AtLeast, st.sampled_from([2.0, 4.0, 3.75, 16.0]), st.booleans())
+asked = st.builds(
+    Resources,
+    accelerator=st.sampled_from([None, None, "L4", "A100"]),
+    accelerator_count=st.sampled_from([0.0, 1.0, 8.0]),
+    cpus=amounts,
+    memory_gib=amounts,
+    market=st.sampled_from([None, None, Market.SPOT, Market.ON_DEMAND]),
+    cloud=st.sampled_from([None, None, "aws", "aws@lab"]),
+    region=st.sampled_from([None, None, "eu-north-1", "europe-west4"]),
+    zone=st.sampled_from([None, None, "a"]),
+    instance_type=st.sampled_from([None, None, "m"]),
+    max_usd_per_hour=st.sampled_from([None, None, Decimal("0.2"), Decimal("0.35")]),
+    locations=st.integers(1, 9).map(lambda line: {"cpus": Location("task.yaml", line)}),
+)
+demands = st.builds(
+    Demand,
+    name=st.just("train"),
+    alternatives=st.lists(asked, max_size=3).map(tuple),
+    nodes=st.integers(1, 3),
+    duration_h=st.sampled_from([None, Decimal(1), Decimal(3)]),
+    budget_usd=st.sampled_from([None, None, Decimal("0.6"), Decimal("0.9")]),
+)
+clouds = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "aws": st.sampled_from([None, frozenset({"eu-north-1"})]),
+        "aws@lab": st.sampled_from([None, frozenset({"us-east-1", "nowhere-1"})]),
+        "gcp": st.none(),
+    },
+)
+local = Offer(
+    cloud="local",
+    region="here",
+    zone=None,
+    instance_type="process",
+    market=Market.OWNED,
+    vcpus=2.0,
+    memory_gib=4.0,
+    price=Price(Decimal("0.2"), "2026-01-01", "owned"),
+)
+
+
+class ByPool:
+    """Looks at what the offers of a pool share, and says so."""
+
+    facts = frozenset({"site", "market", "zone", "price.source"})
+
+    def __call__(self, offer: Offer) -> Decision:
+        spot_abroad = offer.market is Market.SPOT and offer.site.country != "SE"
+        no = Reason(Kind.POLICY, "home", offer.site.country or "unknown", "SE or on-demand")
+        old = offer.price.source == "old list"
+        return Decision(offer, (no,) if spot_abroad else (), 2 * old + (offer.zone == "b"))
+
+
+class ByOffer:
+    """Looks at the machine itself."""
+
+    facts = frozenset({"vcpus", "cloud"})
+
+    def __call__(self, offer: Offer) -> Decision:
+        no = Reason(Kind.POLICY, "small", f"{offer.vcpus}", "at most 4", Location("p.yaml", 3))
+        return Decision(offer, (no,) if (offer.vcpus or 0) > 4 else (), offer.instance_type == "s")
+
+
+class Silent(ByPool):
+    """Does not say what it looks at."""
+
+    facts = None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows_in(*AWS),
+    rows_in(*GCP),
+    demands,
+    clouds,
+    st.sampled_from([ByPool(), ByOffer(), Silent()]),
+    st.sampled_from([{}, {"aws@lab": "no key"}, {"aws": "expired", "local": "asleep"}]),
+)
+def test_the_fast_plan_is_the_naive_plan(
+    make_catalog, aws, gcp, demand, clouds, judge, locked
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = make_catalog(Path(folder) / "catalog.db", {"aws": aws, "gcp": gcp})
+        candidates = pool.snapshot(catalog, clouds, [local], locked)
+        fast = pool.plan(demand, candidates, judge)
+        offers = list(pool.offers(candidates))
+    naive = place(demand, offers, judge, locked)
+    assert fast == replace(naive, catalog_as_of=candidates.as_of)
+    assert fast.considered == len(offers)
+    assert fast.allowed + sum(line.count for line in fast.refusals) == len(offers)
+
+
+def test_more_equal_prices_than_fallbacks_are_cut_by_name(make_catalog, tmp_path) -> None:
+    types = [f"m{number:03}" for number in range(120)]
+    rows = [
+        Row("eu-north-1", zone, name, "spot", 2.0, 4.0, None, 0.0, 10, SOURCES[0])
+        for name in types
+        for zone in ("a", "b")
+    ]
+    candidates = pool.snapshot(make_catalog(tmp_path / "catalog.db", {"aws": rows}))
+    fast = pool.plan(Demand("any", (Resources(),)), candidates, ByPool())
+    naive = place(Demand("any", (Resources(),)), pool.offers(candidates), ByPool())
+    assert fast == replace(naive, catalog_as_of="2025-01-01")
+    assert len(fast.placements[0].fallbacks) == 49
+
+
+def test_without_a_catalog_the_extra_offers_are_all_there_is() -> None:
+    candidates = pool.snapshot(None, extra_offers=[local])
+    assert list(pool.offers(candidates)) == [local]
+    found = pool.plan(Demand("any", (Resources(),)), candidates, ByOffer())
+    assert found.placements[0].offer == local
+    assert found.catalog_as_of is None
