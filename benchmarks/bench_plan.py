@@ -42,7 +42,8 @@ from broker import pool
 from broker.catalog import Catalog
 from broker.model import AtLeast, Decision, Demand, Resources
 class Judge:
-    facts = frozenset({{'site'}})
+    facts = frozenset({{'site.country'}})
+    bounds = ()
     def __call__(self, offer):
         return Decision(offer)
 candidates = pool.snapshot(Catalog(sys.argv[1]))

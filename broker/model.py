@@ -353,9 +353,13 @@ class Node:
     expires_at: datetime | None = None
     seen_at: datetime | None = None
     address: str = ""  # where the agent's own listener can be dialled, if it has one
-    flower_key: str = ""  # OpenSSH public key of its SuperNode, "" when it cannot train
     previous_serial: str = ""  # good until the current certificate has been used once
     version: int = 0
+
+    @property
+    def flower_key(self) -> str:
+        """OpenSSH public key of its SuperNode, a label that its agent sets; "" when it cannot train."""
+        return self.labels.get("flower-key", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ are taken as they are. `locked` maps a cloud to why its credentials cannot be us
 
 `plan` gives the same Plan as `broker.place.choose.place` over all these offers as objects, but
 decides what offers share once per pool of offers and counts inside the pools in SQL. A judge that
-says what moves it (`broker.catalog.sieve.PoolJudge`) is asked once per pool and step of price, if it
-looks at nothing but facts of the pool; any other judge is asked about every offer that fits.
+says what moves it (`broker.catalog.sieve.PoolJudge`), and looks at nothing but facts of pools, is
+asked once per pool and step of price; any other judge is asked about every offer that fits.
 """
 
 from __future__ import annotations

@@ -287,12 +287,13 @@ def _ended_lease(world: World) -> list[Row]:
 
 
 def _overdue(world: World, patience: Patience) -> list[Row]:
-    rows: list[Row] = []
-    for save in overdue_leases(world, patience.boot):
-        rows.append(save.lease)
-        if save.note:
-            rows.append(event(world, save.note.kind, save.note.message, save.lease.id))
-    return rows
+    saves = overdue_leases(world, patience.boot)
+    told = [
+        event(world, save.note.kind, save.note.message, save.lease.id)
+        for save in saves
+        if save.note
+    ]
+    return [*(save.lease for save in saves), *told]
 
 
 def _gang(world: World) -> list[Row]:

@@ -78,14 +78,17 @@ class Process:
     def wait(self, timeout_s: float | None = None) -> int | None:
         """The exit code (128 + N: killed by signal N) once the whole tree has ended, else None.
 
-        When there is a code, the output has been handed over, too.
+        When there is a code, the output has been handed over, too. (If the warden was killed, the
+        tree may live on until the group is stopped.)
         """
         try:
             code = self._popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
+        if code < 0:
+            return 128 - code
         self._reader.join(DRAIN_S)
-        return code if code >= 0 else 128 - code
+        return code
 
     def stop(self) -> None:
         """SIGTERM to the whole tree, SIGKILL after the grace. Returns when it is gone."""
@@ -102,7 +105,8 @@ class Process:
             self._popen.stdin.close()
 
     def check(self) -> None:
-        """Raise what `on_output` raised."""
+        """Once the tree has ended: wait for the rest of the output; raise what `on_output` raised."""
+        self._reader.join(DRAIN_S)
         if self._failure:
             raise self._failure
 

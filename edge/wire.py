@@ -106,7 +106,7 @@ class Wire:
     def _ask(self, *request: Any, **options: Any) -> Answer:
         """The refusal of a certificate that has just been replaced is no refusal of the node."""
         answer = self._channel.ask(*request, **options)
-        if answer.status == 403 and self._channel.outdated:
+        while answer.status == 403 and self._channel.outdated:
             answer = self._channel.ask(*request, **options)
         return checked(answer)
 

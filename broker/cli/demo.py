@@ -110,6 +110,7 @@ def _play(stage: Stage, ends: contextlib.ExitStack) -> tuple[Run, dict[str, Any]
     files = [stage.folder / "fed.yaml", stage.folder / "policy.yaml"]
     _write_files(stage.folder)
     _plan(stage, *files)
+    _write_data(stage.folder)
     _sandbox(stage, ends)
     session = ends.enter_context(stage.context.session())
     _sites(stage, session, ends)
@@ -126,8 +127,12 @@ def _write_files(folder: Path) -> None:
     shutil.copytree(source / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("fed.yaml", "policy.yaml", "make_data.py"):
         shutil.copy(source / name, folder / name)
-    data = [sys.executable, str(folder / "make_data.py"), str(folder / "data")]
-    subprocess.run(data, check=True, stdout=subprocess.DEVNULL)
+
+
+def _write_data(folder: Path) -> None:
+    """Each site's rows, in a file of its own."""
+    make = [sys.executable, str(folder / "make_data.py"), str(folder / "data")]
+    subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
 
 
 def _example() -> Path:

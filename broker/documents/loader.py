@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from broker.diagnostics import Diagnostic
 from broker.documents.builder import Builder, StopReading
-from broker.documents.tree import Document, Node, source_line
+from broker.documents.tree import Document, source_line
 from broker.errors import DocumentError
 from broker.model import Location
 
@@ -54,15 +54,11 @@ def parse(text: str, path: Path, file: str) -> Document:
     except Exception as exc:  # noqa: BLE001  whatever the parser trips over is a fault of the text
         builder.problems.append(_syntax(exc, builder, text))
         builder.broken = True
-    if not builder.problems and (builder.root is None or _nothing(builder.root)):
+    if not builder.problems and (builder.root is None or builder.root.value is None):
         builder.problems.append(_alone("DOC015", "the file is empty", file))
-    if builder.root is None or builder.broken or _nothing(builder.root):
+    if builder.root is None or builder.broken or builder.root.value is None:
         raise DocumentError(builder.problems)
     return Document(path, file, lines, builder.root, tuple(builder.problems))
-
-
-def _nothing(root: Node) -> bool:
-    return root.value is None and not root.text
 
 
 def shown(path: str | os.PathLike[str]) -> str:

@@ -43,7 +43,10 @@ def load_policies(paths: Iterable[str | os.PathLike[str]]) -> Policy:
 
 def _each_once(paths: Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
     """In the given order."""
-    return list({os.path.realpath(path): path for path in reversed(list(paths))}.values())[::-1]
+    named: dict[str, str | os.PathLike[str]] = {}
+    for path in paths:
+        named.setdefault(os.path.realpath(path), path)
+    return list(named.values())
 
 
 def _repeated(read_ones: Iterable[tuple[Document, PolicyShape]]) -> Iterator[Diagnostic]:

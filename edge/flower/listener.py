@@ -123,6 +123,9 @@ class FleetListener:
         return self._thread.call(self._listen())
 
     def close(self) -> None:
+        """May be called again."""
+        if self._thread.closed:
+            return
         self._thread.call(self._shut())
         self._thread.close()
         self._chain.close()

@@ -22,8 +22,12 @@ class LoopThread:
         """The coroutine's result or its exception; TimeoutError when it takes longer."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
+    @property
+    def closed(self) -> bool:
+        return self._loop.is_closed()
+
     def close(self) -> None:
-        if self._loop.is_closed():
+        if self.closed:
             return
         self.call(_cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -56,6 +56,9 @@ class Tunnel:
         return self._thread.call(self._listen())
 
     def close(self) -> None:
+        """May be called again."""
+        if self._thread.closed:
+            return
         self._thread.call(self._shut())
         self._thread.close()
 

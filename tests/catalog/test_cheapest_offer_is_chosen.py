@@ -244,6 +244,7 @@ def test_the_plan_costs_what_the_cheapest_eligible_line_costs(case, machines, ca
 
 class AllowAll:
     facts: frozenset[str] = frozenset()
+    bounds: tuple[Decimal, ...] = ()
 
     def __call__(self, offer) -> Decision:
         return Decision(offer)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker import converge
-from broker.converge import Action, Launch, Limits, Nothing, Save, Terminate, sightings, step
+from broker.converge import Action, Launch, Nothing, Save, Terminate, sightings, step
 from broker.errors import AuthError, CapacityError
 from broker.model import FINAL, Attempt, Instance, InstanceState, Lease, LeaseState
 from tests.core.stage import START, make_offer
@@ -43,9 +43,9 @@ def machine(state: InstanceState = InstanceState.RUNNING, **more: Any) -> Instan
     return replace(Instance("i-1", "sim", "eu-1", "at_1", "ls_1", state, OLD), **more)
 
 
-def act(row: Lease, *seen: Instance, listings: Any = None, limits: Limits = Limits()) -> Action:
+def act(row: Lease, *seen: Instance, listings: Any = None) -> Action:
     found = {**EMPTY, "sim": list(seen)} if listings is None else listings
-    return step(row, sightings(found), NOW, "at_new", limits)
+    return step(row, sightings(found), NOW, "at_new")
 
 
 # ---------------------------------------------------------------------------- beginning an attempt

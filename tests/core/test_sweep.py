@@ -136,7 +136,7 @@ def test_many_strangers_at_once_blow_the_fuse(count: int, total: int, spared: bo
 
 
 def test_many_machines_of_closed_leases_are_ended_a_few_at_a_time() -> None:
-    """The ledger knows them, so they are surely orphans; a bug of ours still cannot end all at once."""
+    """The ledger knows them, so they are orphans; a bug of ours still cannot end all at once."""
     closed, found = ledger(lease(LeaseState.CLOSED)), [machine(f"i-{n}") for n in range(10)]
     before, gone, at = sweep({"sim": found}, closed, {}, NOW, GRACE).suspects, [], NOW
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Law: what a unit writes it reads back, and what is no amount is refused in words, never guessed."""
+"""Law: what a unit writes it reads back; what is no amount is refused in words, never guessed."""
 
 from __future__ import annotations
 
@@ -52,11 +52,12 @@ def test_an_accelerator_survives_being_written(name: str, count: int) -> None:
 @example(junk=1e308)
 @example(junk={"A100": True})
 def test_anything_is_parsed_or_refused_in_words(parse: object, junk: object) -> None:
+    refused = None
     try:
         parse(junk)  # type: ignore[operator]
-    except UnitError as refused:
-        assert refused.words
-        assert len(refused.words) < 200
+    except UnitError as exc:
+        refused = exc
+    assert refused is None or 0 < len(refused.words) < 200
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,9 @@ def test_durations_are_hours(text: str, hours: str) -> None:
     assert units.hours(text) == Decimal(hours)
 
 
-@pytest.mark.parametrize("text", ["6", 6, "", "h", "0h", "-1h", "1e3h", "100w" * 9, "6 hours", "٣h"])
+@pytest.mark.parametrize(
+    "text", ["6", 6, "", "h", "0h", "-1h", "1e3h", "100w" * 9, "6 hours", "٣h"]
+)
 def test_a_duration_without_a_good_unit_is_refused(text: object) -> None:
     with pytest.raises(UnitError, match="duration"):
         units.hours(text)
@@ -101,7 +104,9 @@ def test_money_is_exact_dollars(value: object, usd: str) -> None:
     assert units.usd(value) == Decimal(usd)
 
 
-@pytest.mark.parametrize("value", ["12eur", "3 €", -1, "1,000", "$12usd$", "$1$", float("nan"), True])
+@pytest.mark.parametrize(
+    "value", ["12eur", "3 €", -1, "1,000", "$12usd$", "$1$", float("nan"), True]
+)
 def test_what_is_no_amount_of_dollars_is_refused(value: object) -> None:
     with pytest.raises(UnitError):
         units.usd(value)

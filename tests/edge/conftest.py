@@ -118,6 +118,9 @@ class World:
         """The order as soon as it is in one of the states."""
         return wait_for(lambda: (found := self.stored(order)).state in states and found)
 
+    def row(self, credentials) -> Node:
+        return self.store.find(Node, id=credentials.node.node_id)[0]
+
     def ended(self, order: Order) -> Order:
         return self.state(order, *ENDED)
 
@@ -127,6 +130,13 @@ class World:
 
     def events(self, order: Order) -> list[Event]:
         return [row for row in self.store.find(Event, subject=order.id) if "fed." in row.kind]
+
+
+def dial(home: Path, port: int) -> None:
+    """From now on the node in this folder dials this port of loopback."""
+    path = home / "identity" / "current" / "node.json"
+    node = json.loads(path.read_text())
+    path.write_text(json.dumps({**node, "agent_url": f"https://127.0.0.1:{port}"}))
 
 
 class Breaker:
@@ -213,13 +223,15 @@ def command(tmp_path):
 
 @pytest.fixture
 def joined(world):
-    """Credentials of a freshly enrolled node: `joined(home)`."""
+    """Credentials of a freshly enrolled node that dials the gateway, or a proxy `through` a port."""
     from edge.identity import Credentials, NodeHome
     from edge.join import enrol, read_invitation
 
-    def join(folder: Path) -> Credentials:
+    def join(folder: Path, through: int | None = None) -> Credentials:
         home = NodeHome(folder)
         enrol(home, read_invitation(world.invite()), "test", 5, threading.Event())
+        if through:
+            dial(folder, through)
         return Credentials(home)
 
     return join
@@ -237,3 +249,22 @@ def breaker():
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def alive():
+    """`alive(text)`: ids of processes, other than this one, whose command line holds the text."""
+
+    def find(text: str) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                if int(entry.name) != os.getpid() and text.encode() in _command_line(entry):
+                    found.append(int(entry.name))
+        return found
+
+    return find
+
+
+def _command_line(entry: Path) -> bytes:
+    return (entry / "cmdline").read_bytes()
