@@ -187,14 +187,8 @@ def _begin(lease: Lease, seen: Seen, now: datetime, new_id: str, limits: Limits)
     offer = next((offer for offer in left if offer.cloud in seen), None)
     if offer is None:
         return _blocked(lease, sorted({offer.cloud for offer in left}))
-    attempt = Attempt(
-        id=new_id,
-        offer=offer,
-        created_at=now,
-        tries=1,
-        tried_at=now,
-        retry_at=_after(1, now, limits),
-    )
+    pause = _after(1, now, limits)
+    attempt = Attempt(new_id, offer, now, tries=1, tried_at=now, retry_at=pause)
     return Launch(
         replace(lease, state=LeaseState.LAUNCHING, attempt=attempt, reason=""),
         attempt,
@@ -232,9 +226,13 @@ def _closed(lease: Lease, now: datetime) -> Save:
 def _resolve(
     lease: Lease, attempt: Attempt, found: tuple[Instance, ...], now: datetime, limits: Limits
 ) -> Action:
-    """Adopt the machine when it is listed; else ask again with the same token, or let it go."""
+    """Adopt the machine when it is listed; else ask again with the same token, or let it go.
+
+    Of several (the cloud ignored the token) one that lives, the first by id.
+    """
     if found:
-        return _adopt(lease, attempt, min(found, key=_preference), now)
+        best = min(found, key=lambda item: (item.state is InstanceState.GONE, item.id))
+        return _adopt(lease, attempt, best, now)
     if not lease.wanted or attempt.abandoned:
         return _let_go(lease, attempt, now, limits)
     if not _due(attempt, now):
@@ -274,11 +272,6 @@ def _let_go(lease: Lease, attempt: Attempt, now: datetime, limits: Limits) -> Ac
     return Save(
         replace(lease, state=LeaseState.CLOSING, reason="waiting for a launch to show itself")
     )
-
-
-def _preference(item: Instance) -> tuple[bool, str]:
-    """Of several machines of one token (the cloud ignored it): one that lives, the first by id."""
-    return (item.state is InstanceState.GONE, item.id)
 
 
 # ---------------------------------------------------------------------------- with a known machine
@@ -336,15 +329,10 @@ def _ended(lease: Lease, attempt: Attempt, machine: Instance | None, now: dateti
     if not lease.wanted:
         return _closed(settled, now)
     if attempt.abandoned:
-        return _given_up(settled, attempt)
+        words = f"{_name(lease)}: {attempt.instance_id} is gone, taking another"
+        without = _without(settled, attempt, attempt.abandoned)
+        return Save(without, Note("lease.replacing", words))
     return _preempted(settled, attempt, (machine and machine.reason) or "it is no longer listed")
-
-
-def _given_up(lease: Lease, attempt: Attempt) -> Save:
-    return Save(
-        _without(lease, attempt, attempt.abandoned),
-        Note("lease.replacing", f"{_name(lease)}: {attempt.instance_id} is gone, taking another"),
-    )
 
 
 def _preempted(lease: Lease, attempt: Attempt, words: str) -> Save:

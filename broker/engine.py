@@ -216,7 +216,7 @@ class Engine:
         self._suspects = verdict.suspects
         if verdict.fuse:
             self._tell("gc", "gc.fuse", verdict.fuse)
-        else:
+        elif not verdict.suspects:
             self._told.pop("gc", None)
         return verdict
 

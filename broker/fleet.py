@@ -196,7 +196,6 @@ def invite(
     *,
     now: datetime,
     ttl: timedelta = TTL,
-    labels: Mapping[str, str] | None = None,
 ) -> tuple[str, Node]:
     """A one-time secret for a node of this name, new or already known (it may have lost its key).
 
@@ -209,7 +208,7 @@ def invite(
             f"{name} is already enrolled and online", code="FLT003", hint="revoke it first"
         )
     node = _invited(known[0] if known else None, name, now)
-    node = replace(node, country=country or node.country, labels={**node.labels, **(labels or {})})
+    node = replace(node, country=country or node.country)
     secret, token, node = mint(node, random_token(), now, ttl)
     store.commit(token, node, _event(node, now, "node.invited", f"{name} is invited"))
     return secret, node

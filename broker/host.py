@@ -222,7 +222,12 @@ class Session:
 
 
 def run_background(
-    home: Home, store: Store, build: Callable[[], Host], *, patience_s: float = 10, idle_s: float = 3
+    home: Home,
+    store: Store,
+    build: Callable[[], Host],
+    *,
+    patience_s: float = 10,
+    idle_s: float = 3,
 ) -> bool:
     """Be the background engine until nothing is open for `idle_s`. False: another one is at work."""
     lock = Lock(home.state / "engine.lock")

@@ -38,10 +38,7 @@ def made_at(value: str) -> datetime | None:
     millis = 0
     for char in body[:_TIME_CHARS]:
         millis = millis * 32 + ALPHABET.index(char)
-    try:
-        return _EPOCH + millis * _MILLISECOND
-    except OverflowError:
-        return None
+    return _EPOCH + millis * _MILLISECOND
 
 
 def _text(number: int, chars: int) -> str:

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from broker import converge
 from broker.codec import to_json
+from broker.converge import Save, abandon, cost
 from broker.model import (
     ENDED,
     FINAL,
@@ -160,7 +160,7 @@ def stale_orders(world: World) -> list[Order]:
     ]
 
 
-def overdue_leases(world: World, boot: timedelta) -> list[converge.Save]:
+def overdue_leases(world: World, boot: timedelta) -> list[Save]:
     """Running machines whose agent was not heard for longer than `boot`: given up for others."""
     found = []
     for lease in world.leases:
@@ -174,7 +174,7 @@ def overdue_leases(world: World, boot: timedelta) -> list[converge.Save]:
         online = node is not None and node.state is NodeState.ONLINE
         if not online and silence(node, world.now, since) > boot:
             words = f"its agent was not heard for {boot.total_seconds():g} s"
-            found.append(converge.abandon(lease, words))
+            found.append(abandon(lease, words))
     return found
 
 
@@ -183,7 +183,7 @@ def overspent(world: World) -> list[Row]:
     budget = world.run.spec.get("budget_usd")
     if budget is None or not world.run.wanted or world.run.state in RUN_ENDED:
         return []
-    spent = sum((converge.cost(lease, world.now) for lease in world.leases), Decimal(0))
+    spent = sum((cost(lease, world.now) for lease in world.leases), Decimal(0))
     if spent < Decimal(budget):
         return []
     reason = f"the budget of {budget} $ is reached"
@@ -250,7 +250,7 @@ def _taken_back(orders: Iterable[Order]) -> list[Row]:
 
 def _end(world: World) -> list[Row]:
     outcome = world.run.outcome or RunState.CANCELLED
-    spent = sum((converge.cost(lease, world.now) for lease in world.leases), Decimal(0))
+    spent = sum((cost(lease, world.now) for lease in world.leases), Decimal(0))
     result = {**world.run.result, "usd_spent": str(spent)}
     run = replace(world.run, state=outcome, ended_at=world.now, result=result)
     return [run, event(world, f"run.{outcome}", f"{run.name}: {outcome}", usd_spent=str(spent))]

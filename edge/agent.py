@@ -23,14 +23,14 @@ from broker.errors import AuthError, BrokerError, ConflictError
 from broker.model import Capacity, OrderState
 from edge.backoff import pause_s
 from edge.channel import host_of
-from edge.courier import deliver
+from edge.courier import Courier
 from edge.datasets import DatasetBook
 from edge.identity import Credentials, NodeHome
 from edge.orders import Known, OrderBook, changes
 from edge.processes import stop_all
 from edge.runner import Identity
 from edge.telemetry import capacity
-from edge.wire import Beat, Wire
+from edge.wire import Beat, Listed, Wire
 from edge.workers import Workers
 
 POLL_S = 25  # how long the broker may hold an answer when no order has changed
@@ -63,7 +63,9 @@ class Agent:
         self._end = threading.Event()
         self._closed = threading.Event()
         self._refusal: AuthError | None = None
+        self._courier: Courier | None = None
         self._tag = ""
+        self._listed: list[Listed] = []
         self._capacity: tuple[float, Capacity] | None = None
         self._skewed = False
 
@@ -154,13 +156,15 @@ class Agent:
         return next_s
 
     def _take(self, wire: Wire) -> float:
-        """Wait for a change of our orders, and follow it."""
-        answer = wire.orders(self._tag, POLL_S)
-        if answer is None:
-            return 0
-        tag, listed = answer
+        """Wait for a change of our orders, and follow the list, changed or not.
+
+        An unchanged list may name an order whose end we told long ago: then the broker has lost
+        it since, and is told again.
+        """
+        if answer := wire.orders(self._tag, POLL_S):
+            self._tag, self._listed = answer
         known = Known(self._workers.running, self._book.ended())
-        todo = changes([(item.work, item.wanted) for item in listed], known)
+        todo = changes([(item.work, item.wanted) for item in self._listed], known)
         for order_id in todo.stop:
             self._workers.stop(order_id)
         for work in (*todo.start, *todo.refuse):
@@ -175,17 +179,17 @@ class Agent:
         for order_id in todo.tell:
             if (spool := self._book.spool(order_id)) and spool.delivered:
                 spool.rewind()
-        self._tag = tag
         return 0
 
     def _carry(self, wire: Wire) -> float:
         """Bring what the orders have said; what could not be brought is tried again."""
+        self._courier = self._courier or Courier(wire)
         self._said.wait()
         self._said.clear()
         try:
             for spool in self._book.spools():
                 if spool.pending:
-                    deliver(spool, wire)
+                    self._courier.deliver(spool)
         finally:
             if any(spool.pending for spool in self._book.spools()):
                 self._said.set()

@@ -120,6 +120,8 @@ class Channel:
         data = answer.read(MAX_ANSWER + 1)
         if len(data) > MAX_ANSWER:
             raise ConnectionAbortedError(f"an answer of more than {MAX_ANSWER} bytes")
+        if answer.length:  # a bounded `read` does not complain of a body that was cut off
+            raise http.client.IncompleteRead(data, answer.length)
         if answer.will_close:
             self._drop()
         return Answer(answer.status, data, {k.lower(): v for k, v in answer.getheaders()})

@@ -13,18 +13,22 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Durably in the place of what was there; a reader sees one or the other."""
+def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """In the place of what was there; a reader sees one or the other, also after a power cut.
+
+    Without `durable` the power cut may take it.
+    """
     handle, draft = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}."
     )  # 0600 from the start
     with os.fdopen(handle, "wb") as file:
         file.write(content)
         file.flush()
-        os.fchmod(handle, mode)
-        os.fsync(handle)
+        if durable:
+            os.fsync(handle)
     Path(draft).replace(path)
-    settle(path.parent)
+    if durable:
+        settle(path.parent)
 
 
 def point(link: Path, target: str) -> None:

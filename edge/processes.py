@@ -105,7 +105,7 @@ class Process:
             self._popen.stdin.close()
 
     def check(self) -> None:
-        """Once the tree has ended: wait for the rest of the output; raise what `on_output` raised."""
+        """After the end: wait for the rest of the output, and raise what `on_output` raised."""
         self._reader.join(DRAIN_S)
         if self._failure:
             raise self._failure

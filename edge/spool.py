@@ -24,7 +24,7 @@ from edge.files import write_file
 MAX_LOG_BYTES = 64 * 1024 * 1024
 CUT = b"\n[the log is cut here: the order wrote more than the agent keeps]\n"
 log = logging.getLogger("broker.edge")
-_MAX_DEPTH = 30
+_MAX_DEPTH = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,8 @@ class Spool:
     def settle(self) -> None:
         """Remember across a restart what was confirmed. Losing it only means sending again."""
         with contextlib.suppress(OSError):
-            write_file(self._folder / "sent.json", json.dumps(asdict(self.sent)).encode())
+            note = json.dumps(asdict(self.sent)).encode()
+            write_file(self._folder / "sent.json", note, durable=False)
 
     def rewind(self) -> None:
         """Send all states again: the broker does not have the end of an order that has ended."""
@@ -202,7 +203,7 @@ class _Lines:
 def plain(value: Any, depth: int = 0) -> Any:
     """The value as JSON can hold it: NaN and infinities become None, unknown objects their text."""
     if depth > _MAX_DEPTH:
-        return str(value)
+        return "..."
     if isinstance(value, Mapping):
         return {str(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -27,7 +27,8 @@ OWNER_TAG = "fedbroker:owner"
 ATTEMPT_TAG = "fedbroker:attempt"
 LEASE_TAG = "fedbroker:lease"
 TOKEN_MAX = 64  # ASCII characters that a ClientToken may have
-LISTERS = 16
+LISTERS = 16  # regions that are listed at the same time
+PAGE = 1000  # the most that EC2 gives at once
 
 STATES = {
     "pending": InstanceState.PENDING,
@@ -52,12 +53,15 @@ class Launch:
 
 
 class Aws:
-    """The provider. Threads may share it; an instance's id is `region/i-...`."""
+    """The provider. Threads may share it; an instance's id is `region/i-...`.
 
-    def __init__(self, settings: AwsSettings) -> None:
+    A `session` given here is shared with others that log in the same way.
+    """
+
+    def __init__(self, settings: AwsSettings, session: AwsSession | None = None) -> None:
         self.name = settings.name
         self._settings = settings
-        self._session = AwsSession(settings)
+        self._session = session or AwsSession(settings)
         self._zones = Zones(self._session)
         self._images = Images(self._session, settings.image)
 
@@ -113,7 +117,7 @@ class Aws:
     def _pages(self, region: str) -> Iterator[InstanceTypeDef]:
         owner: FilterTypeDef = {"Name": f"tag:{OWNER_TAG}", "Values": [self._settings.owner]}
         pages = self._session.ec2(region).get_paginator("describe_instances")
-        for page in pages.paginate(Filters=[owner], PaginationConfig={"PageSize": 1000}):
+        for page in pages.paginate(Filters=[owner], PaginationConfig={"PageSize": PAGE}):
             for reservation in page["Reservations"]:
                 yield from reservation.get("Instances", ())
 

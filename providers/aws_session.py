@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from broker.errors import UsageError
 from providers.aws_errors import translated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CONNECT_S = 5
 READ_S = 30
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 TRIES = 4  # of calls that only read, and of TerminateInstances: repeating them changes nothing
 
 
@@ -45,7 +47,7 @@ class AwsSettings:
             raise UsageError(f"unknown settings: {unknown}", hint=f"known: {', '.join(known)}")
         if missing := sorted({"name", "regions", "owner"} - set(settings)):
             raise UsageError(f"missing settings: {missing}")
-        return cls(**{**settings, "regions": tuple(settings.get("regions", ()))})
+        return cls(**{**settings, "regions": tuple(dict.fromkeys(settings["regions"]))})
 
     def __post_init__(self) -> None:
         if not self.regions:
@@ -84,6 +86,7 @@ class AwsSession:
                     read_timeout=READ_S,
                     retries={"mode": "standard", "total_max_attempts": tries},
                     max_pool_connections=32,
+                    proxies=_proxies(self._settings.endpoint),
                     user_agent_extra="fedbroker",
                 )
                 make: Any = self._session().client
@@ -106,6 +109,11 @@ class AwsSession:
                 core.set_config_variable("credentials_file", self._settings.credentials_file)
             self._boto = boto3.Session(botocore_session=core)
         return self._boto
+
+
+def _proxies(endpoint: str | None) -> dict[str, str] | None:
+    """None leaves it to the environment, whose proxy cannot reach what serves on this computer."""
+    return {} if endpoint and urlsplit(endpoint).hostname in LOOPBACK else None
 
 
 class Memo:

@@ -47,7 +47,7 @@ def remove(conn: sqlite3.Connection, provider: str) -> None:
 def ranked(provider: str, rows: Iterable[Row]) -> list[Row]:
     """The order of the placer between equal preferences; the position is the offer's `rank`."""
     carbon = _Carbon(provider)
-    return sorted(rows, key=lambda row: (_price(row), carbon[row.region], _name(row)))
+    return sorted(rows, key=lambda row: (_price(row), carbon[row.region], name(row)))
 
 
 class _Carbon(dict[str, float]):
@@ -64,7 +64,7 @@ def _price(row: Row) -> float:
     return float("inf") if row.micros is None else row.micros
 
 
-def _name(row: Row) -> str:
+def name(row: Row) -> str:
     """`Offer.key` without the cloud."""
     shape = row.instance_type or f"{row.accelerator}:{row.accelerator_count:g}"
     return f"{row.zone or row.region}/{shape}/{row.market}"

@@ -25,7 +25,15 @@ def status(*, output: OutputOption = Format.TABLE) -> None:
     """How many offers each provider has, how old their prices are, and who said so."""
     found = Context().catalog.status()
     rows = [
-        [one.provider, one.offers, one.unpriced, one.regions, one.as_of, one.origin, "; ".join(one.sources)]
+        [
+            one.provider,
+            one.offers,
+            one.unpriced,
+            one.regions,
+            one.as_of,
+            one.origin,
+            "; ".join(one.sources),
+        ]
         for one in found.providers
     ]
     header = ["PROVIDER", "OFFERS", "UNPRICED", "REGIONS", "AS OF", "ORIGIN", "SOURCES"]

@@ -24,7 +24,12 @@ def list_clouds(*, output: OutputOption = Format.TABLE) -> None:
     """The configured clouds."""
     clouds = Context().config.clouds
     rows: list[dict[str, Any]] = [
-        {"name": name, "provider": one.provider, "regions": list(one.regions), "endpoint": one.endpoint}
+        {
+            "name": name,
+            "provider": one.provider,
+            "regions": list(one.regions),
+            "endpoint": one.endpoint,
+        }
         for name, one in clouds.items()
     ]
     text = table(
@@ -98,4 +103,6 @@ def _refuse_if_leased(context: Context, name: str) -> None:
         if lease.state not in FINAL and lease.attempt and lease.attempt.offer.cloud == name
     ]
     if held:
-        raise BrokerError(f"{name} carries open leases: {', '.join(held)}", hint="broker down --all")
+        raise BrokerError(
+            f"{name} carries open leases: {', '.join(held)}", hint="broker down --all"
+        )

@@ -203,9 +203,7 @@ class Context:
 
     def spawn_engine(self) -> None:
         """Start the background engine of this home; it leaves by itself when nothing is open."""
-        log = os.open(
-            self.home.state / "engine.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-        )
+        log = os.open(self.home.state / "engine.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             subprocess.Popen(
                 [sys.executable, "-m", "broker.cli.main", "engine"],

@@ -65,6 +65,7 @@ def demo(
     """
     from broker.cli import fedrun
 
+    signal.signal(signal.SIGINT, _interrupt)  # also where a script started us with it ignored
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     root = _fresh(folder.absolute())
@@ -100,7 +101,6 @@ def _fresh(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
     return folder
-
 
 
 def _play(stage: Stage, ends: contextlib.ExitStack) -> tuple[Run, dict[str, Any]]:
@@ -181,7 +181,9 @@ def _sites(stage: Stage, session: Session, ends: contextlib.ExitStack) -> None:
         if {node.name for node in nodes if node.datasets} >= names:
             break
         if time.monotonic() > until:
-            raise WaitTimeoutError("the sites did not come online", hint=str(stage.folder / "sites"))
+            raise WaitTimeoutError(
+                "the sites did not come online", hint=str(stage.folder / "sites")
+            )
     rows = sum(data.rows for node in nodes for data in node.datasets)
     stage.step(3, f"{len(names)} sites online, enrolled over mTLS, {rows} rows that stay there")
 

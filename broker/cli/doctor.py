@@ -37,7 +37,9 @@ class Finding:
 @app.command()
 def doctor(
     *,
-    leaks: Annotated[bool, typer.Option("--leaks", help="List every cloud for our machines.")] = False,
+    leaks: Annotated[
+        bool, typer.Option("--leaks", help="List every cloud for our machines.")
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Check the installation, the home, the catalog, the engine, the fleet and the clouds.
@@ -82,7 +84,9 @@ def _python(_: Context) -> Iterator[Finding]:
 def _extras(_: Context) -> Iterator[Finding]:
     for extra, module in EXTRAS.items():
         if importlib.util.find_spec(module) is None:
-            yield Finding("warn", extra, f"{module} is not installed", f'pip install "fedbroker[{extra}]"')
+            yield Finding(
+                "warn", extra, f"{module} is not installed", f'pip install "fedbroker[{extra}]"'
+            )
             continue
         try:
             yield Finding("ok", extra, f"{module} {version(module)}")
@@ -148,11 +152,15 @@ def _leaks(context: Context) -> Iterator[Finding]:
         try:
             seen = [one for one in provider.instances() if one.state is not InstanceState.GONE]
         except Exception as error:  # noqa: BLE001 - a cloud that cannot be listed is a finding
-            yield Finding("fail", f"leaks {name}", f"cannot be listed: {error}", f"broker cloud check {name}")
+            yield Finding(
+                "fail", f"leaks {name}", f"cannot be listed: {error}", f"broker cloud check {name}"
+            )
             continue
         lost = [one.id for one in seen if one.attempt_id not in known]
         if lost:
-            yield Finding("fail", f"leaks {name}", f"{len(lost)} unknown: {', '.join(lost)}", "broker engine")
+            yield Finding(
+                "fail", f"leaks {name}", f"{len(lost)} unknown: {', '.join(lost)}", "broker engine"
+            )
         else:
             yield Finding("ok", f"leaks {name}", f"{len(seen)} machines, all of them leased")
 

@@ -96,7 +96,15 @@ def _report(store: Store, runs: list[Run], output: Format) -> None:
         leases = find.leases_of(store, run)
         gone = sum(lease.state in FINAL for lease in leases)
         cost = sum((text.spent(lease, utc_now()) for lease in leases), start=0)
-        rows.append({"run": run.id, "name": run.name, "leases": len(leases), "closed": gone, "usd_spent": str(cost)})
+        rows.append(
+            {
+                "run": run.id,
+                "name": run.name,
+                "leases": len(leases),
+                "closed": gone,
+                "usd_spent": str(cost),
+            }
+        )
     words = [
         f"{row['run']}  {row['name']}: {row['closed']} of {row['leases']} leases closed, "
         f"cost {float(str(row['usd_spent'])):.4f} $"

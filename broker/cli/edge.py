@@ -46,7 +46,9 @@ def invite(
     if output is Format.TABLE:
         note(f"{node.name} may join within {ttl}, once. On the node, with this line as input:")
         note(f"  broker-edge run --join - --dataset NAME=FILE   # {node.id}")
-    emit("invitation", {"node_id": node.id, **join}, json.dumps(join), output=output, names=[node.id])
+    emit(
+        "invitation", {"node_id": node.id, **join}, json.dumps(join), output=output, names=[node.id]
+    )
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -110,16 +112,22 @@ def revoke(node: NodeArgument, *, output: OutputOption = Format.TABLE) -> None:
 def _changed(verb: Any, word: str, output: Format) -> None:
     context = Context()
     after: Node = verb(context.store, word, utc_now())
-    emit("edge-node", _json(after), f"{after.name} is {after.state}", output=output, names=[after.id])
+    emit(
+        "edge-node", _json(after), f"{after.name} is {after.state}", output=output, names=[after.id]
+    )
 
 
 def _ttl(word: str) -> timedelta:
     try:
         good_for = timedelta(seconds=text.seconds(word))
     except ValueError as error:
-        raise UsageError(f"`{word}` is no duration", code="USE005", hint="e.g. 90s, 15m, 2h") from error
+        raise UsageError(
+            f"`{word}` is no duration", code="USE005", hint="e.g. 90s, 15m, 2h"
+        ) from error
     if not timedelta(0) < good_for <= timedelta(days=1):
-        raise UsageError(f"a token is good for up to 1d, not {word}", code="USE005", hint="e.g. 15m")
+        raise UsageError(
+            f"a token is good for up to 1d, not {word}", code="USE005", hint="e.g. 15m"
+        )
     return good_for
 
 

@@ -92,7 +92,10 @@ def status(
     rows = [(one, _rounds(context, one)) for one in runs]
     emit(
         "fed-status",
-        [{"id": one.id, "name": one.name, "state": one.state.value, "rounds": r} for one, r in rows],
+        [
+            {"id": one.id, "name": one.name, "state": one.state.value, "rounds": r}
+            for one, r in rows
+        ],
         lambda: table(
             ["RUN", "NAME", "STATE", "ROUNDS", "ACCURACY", "LOSS"],
             [[one.id, one.name, one.state, len(r), *_last(r)] for one, r in rows],

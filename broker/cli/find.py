@@ -6,6 +6,7 @@ from broker.errors import NotFoundError, UsageError
 from broker.model import Lease, Order, Run
 from broker.ports import Store
 
+
 def run_of(store: Store, word: str) -> Run:
     """A run by id, prefix or name; a lease's id finds its run. The newest of a name wins."""
     if word.startswith("ls_"):

@@ -23,11 +23,15 @@ START, POOL, RUN, FLEET, FED, SERVE = "Start", "Pool", "Run", "Fleet", "Federati
 class Commands(LazyGroup):
     table = {  # noqa: RUF012 - click's own way to configure a group
         "demo": Entry("broker.cli.demo:app", "See it all work on this machine, for free.", START),
-        "doctor": Entry("broker.cli.doctor:app", "Check the installation and say what to mend.", START),
+        "doctor": Entry(
+            "broker.cli.doctor:app", "Check the installation and say what to mend.", START
+        ),
         "offers": Entry("broker.cli.offers:app", "List what can be leased, with prices.", POOL),
         "catalog": Entry("broker.cli.catalog:app", "Where offers and prices come from.", POOL),
         "cloud": Entry("broker.cli.cloud:app", "Enable, disable and check clouds.", POOL),
-        "plan": Entry("broker.cli.plan:app", "Choose the cheapest allowed offer, and say why.", RUN),
+        "plan": Entry(
+            "broker.cli.plan:app", "Choose the cheapest allowed offer, and say why.", RUN
+        ),
         "up": Entry("broker.cli.up:app", "Plan, lease machines and run a task on them.", RUN),
         "status": Entry("broker.cli.status:app", "Show leases and runs.", RUN),
         "logs": Entry("broker.cli.logs:app", "Print or follow the logs of a run.", RUN),
@@ -35,7 +39,9 @@ class Commands(LazyGroup):
         "down": Entry("broker.cli.down:app", "End runs and give their machines back.", RUN),
         "edge": Entry("broker.cli.edge:app", "Invite, list, drain and revoke edge nodes.", FLEET),
         "fed": Entry("broker.cli.fed:app", "Train with Flower where the data is.", FED),
-        "engine": Entry("broker.cli.engine:app", "Run the engine of this home.", SERVE, hidden=True),
+        "engine": Entry(
+            "broker.cli.engine:app", "Run the engine of this home.", SERVE, hidden=True
+        ),
     }
 
 

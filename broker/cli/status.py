@@ -56,7 +56,9 @@ def _table(pairs: list[tuple[Run, list[Lease]]], *, wide: bool) -> str:
     header = ["RUN", "NAME", "LEASE", "ROLE", "WHERE", "MARKET", "STATE", "AGE", "$/H", "SPENT"]
     rows: list[list[object]] = []
     for run, leases in pairs:
-        rows.append([run.id, run.name, None, run.kind, None, None, run.state, _age(run), None, None])
+        rows.append(
+            [run.id, run.name, None, run.kind, None, None, run.state, _age(run), None, None]
+        )
         rows.extend(["", "", *_lease(lease)] for lease in leases)
     extra = []
     if wide:

@@ -23,9 +23,15 @@ def up(
     task: Annotated[Path, typer.Argument(help="A task file.")],
     *,
     policy: Annotated[list[Path] | None, typer.Option("--policy", "-p", help="More rules.")] = None,
-    infra: Annotated[str | None, typer.Option(help="Only here, e.g. `local` or `aws/eu-north-1`.")] = None,
-    max_cost: Annotated[str | None, typer.Option(help="End the run at this cost, e.g. 12usd.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it to the background engine.")] = False,
+    infra: Annotated[
+        str | None, typer.Option(help="Only here, e.g. `local` or `aws/eu-north-1`.")
+    ] = None,
+    max_cost: Annotated[
+        str | None, typer.Option(help="End the run at this cost, e.g. 12usd.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Leave it to the background engine.")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the machines after the run.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: OutputOption = Format.TABLE,
@@ -79,9 +85,7 @@ def _bound(wish: Task, plan: Plan, max_cost: str | None, *, yes: bool) -> Decima
     return min(bounds, default=None)
 
 
-def _admit(
-    context: Context, wish: Task, plan: Plan, budget: Decimal | None, *, keep: bool
-) -> Run:
+def _admit(context: Context, wish: Task, plan: Plan, budget: Decimal | None, *, keep: bool) -> Run:
     from dataclasses import replace
 
     from broker.runs import admit
@@ -107,7 +111,9 @@ def _carry(context: Context, run: Run, *, detach: bool, output: Format) -> None:
         try:
             done = follow(session, context.home, run, out)
         except KeyboardInterrupt:
-            note("ending the run and giving its machines back; once more to leave that to the engine")
+            note(
+                "ending the run and giving its machines back; once more to leave that to the engine"
+            )
             end(context.store, run)
             session.poke()
             for _ in session.watch():
@@ -128,7 +134,9 @@ def _report(context: Context, run: Run, output: Format) -> None:
         "usd_spent": str(cost),
         "leases": len(leases),
     }
-    note(f"{run.name} {run.state}{f': {run.reason}' if run.reason else ''}; cost {text.usd(cost, 4)} $")
+    note(
+        f"{run.name} {run.state}{f': {run.reason}' if run.reason else ''}; cost {text.usd(cost, 4)} $"
+    )
     if output in (Format.JSON, Format.JSONL, Format.NAME):
         emit("run", data, "", output=output, names=[run.id])
     if run.state is not RunState.SUCCEEDED:

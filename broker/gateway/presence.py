@@ -22,13 +22,13 @@ _WAKES = {NodeState.INVITED, NodeState.LOST}
 
 
 def heard(node: Node, beat: Beat, now: datetime) -> Node:
-    """Pure: the node after a heartbeat. What its owner said of country and labels stands."""
+    """Pure: the node after a heartbeat. The country that its owner gave stands."""
     return replace(
         node,
         state=NodeState.ONLINE if node.state in _WAKES else node.state,
         capacity=beat.capacity.value() if beat.capacity else node.capacity,
         datasets=_datasets(beat) if beat.datasets is not None else node.datasets,
-        labels={**beat.labels, **node.labels},
+        labels=node.labels if beat.labels is None else beat.labels,
         country=node.country or beat.country,
         address=node.address if beat.address is None else beat.address,
         seen_at=now,

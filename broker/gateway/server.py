@@ -25,7 +25,7 @@ from broker.gateway.logs import LogFiles
 from broker.gateway.orders import OPEN
 from broker.gateway.presence import Presence
 from broker.gateway.tls import PeerProtocol, server_context
-from broker.gateway.watch import OrderWatch
+from broker.gateway.watch import EVERY_S, OrderWatch
 from broker.model import Order
 from broker.ports import Store
 from broker.trust.ca import CertificateAuthority
@@ -108,6 +108,7 @@ class Gateway:
         """UsageError GTW001 when a port is taken."""
         if self._service:
             return
+        service = self._made()
         enrol = _bound(self._settings.host, self.enrol_port)
         try:
             agents = _bound(self._settings.host, self.agent_port)
@@ -115,8 +116,8 @@ class Gateway:
             enrol.close()
             raise
         self.enrol_port, self.agent_port = enrol.getsockname()[1], agents.getsockname()[1]
-        self._service = self._made()
-        self._service.start([enrol, agents])
+        self._service = service
+        service.start([enrol, agents])
 
     def stop(self) -> None:
         """Answers those who wait, writes what is still in memory, and ends within some seconds."""
@@ -196,7 +197,7 @@ class _Service:
             for server, sock in zip(servers, self._sockets, strict=True):
                 group.create_task(server.serve(sockets=[sock]))
             helpers = [
-                group.create_task(self._watch.run()),
+                group.create_task(_every(EVERY_S, self._watch.wake)),
                 group.create_task(_every(HOUSEKEEPING_S, self._keep_house)),
                 group.create_task(_every(CERTIFICATE_S, self._renew_own)),
             ]

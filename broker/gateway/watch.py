@@ -27,9 +27,9 @@ class _Waiter:
 
 
 class OrderWatch:
-    """`read` gives all open orders; it is called every 200 ms while anybody waits, else not at all.
+    """`read` gives all open orders. Whoever runs `wake` again and again sets the pace (`EVERY_S`).
 
-    Lives in one event loop.
+    While nobody waits, `wake` waits too and nothing is read. Lives in one event loop.
     """
 
     def __init__(self, read: Callable[[], Awaitable[Sequence[Order]]]) -> None:
@@ -45,12 +45,10 @@ class OrderWatch:
         with self._waiting(node_id, tag) as waiter, contextlib.suppress(TimeoutError):
             await asyncio.wait_for(waiter.woken.wait(), seconds)
 
-    async def run(self) -> None:
-        """Wake waiters until cancelled."""
-        while True:
-            await self._some.wait()
-            self._compare(await self._read())
-            await asyncio.sleep(EVERY_S)
+    async def wake(self) -> None:
+        """One read for all who wait; those whose orders differ are woken."""
+        await self._some.wait()
+        self._compare(await self._read())
 
     def close(self) -> None:
         """Wake everybody; nobody waits any more."""

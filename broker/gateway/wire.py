@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from broker.model import Capacity, Dataset, OrderState
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Label = Annotated[str, Field(max_length=1000)]  # room for a public key
 Amount = Annotated[float, Field(ge=0, le=1e9)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 
@@ -52,7 +53,7 @@ class Beat(_Body):
 
     capacity: CapacityBody | None = None
     datasets: Annotated[list[DatasetBody], Field(max_length=1000)] | None = None
-    labels: Annotated[dict[Name, Annotated[str, Field(max_length=400)]], Field(max_length=64)] = {}
+    labels: Annotated[dict[Name, Label], Field(max_length=64)] | None = None
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
     address: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]_-]{0,255}$")] | None = None
     running: Annotated[list[Id], Field(max_length=1000)] = []

@@ -1,8 +1,8 @@
 """Counts every offer exactly once: allowed, or refused under one reason. Pure.
 
-Offers refused by the same rule for the same wish are one line; its example, and what the example
-was seen to have, is the cheapest of them. Whole groups of offers can be added at once with their
-cheapest member, so that a catalog can count in SQL what it need not load.
+Offers refused by the same rule for the same wish are one line; its example is the cheapest of
+them, and with it what was seen and who said so. Whole groups of offers can be added at once with
+their cheapest member, so that a catalog can count in SQL what it need not load.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from broker.model import Decision, Kind, Location, Offer, Reason, Refusal
 
 Order = tuple[object, ...]
-_Line = tuple[Kind, str, Location | None, str, str]
+_Line = tuple[Kind, str, Location | None, str]
 
 
 def cheapness(offer: Offer) -> Order:
@@ -47,7 +47,7 @@ class Tally:
 
     def refuse(self, reason: Reason, cheapest: Offer, count: int = 1) -> None:
         """`count` more offers that this reason refuses first; `cheapest` is one of them."""
-        line = (reason.kind, reason.rule, reason.location, reason.source, reason.wanted)
+        line = (reason.kind, reason.rule, reason.location, reason.wanted)
         known = self._lines.get(line)
         if known is None:
             self._lines[line] = Refusal(reason, count, cheapest)

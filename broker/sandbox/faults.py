@@ -40,7 +40,7 @@ class Faults:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def update(self, wanted: Mapping[str, Any]) -> None:
-        """Replace each part that is named: {"capacity", "fail", "drop", "cut", "lag", "forgetful"}."""
+        """Replace each part that is named: capacity, fail, drop, cut, lag, forgetful."""
         with self._lock:
             if "capacity" in wanted:
                 self.capacity = {str(key): int(count) for key, count in wanted["capacity"].items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.catalog import Catalog, schema
+from broker.catalog import Catalog, schema, write
 from broker.errors import UsageError
 from broker.model import AtLeast, Market, Resources
 
@@ -141,3 +141,16 @@ def test_the_file_may_lie_in_a_folder_that_does_not_exist_yet(built, tmp_path) -
     path.parent.mkdir(parents=True)
     shutil.copyfile(built.path, path)
     assert Catalog(str(path)).status().offers == built.status().offers
+
+
+def test_an_import_that_is_cut_short_leaves_the_file_as_it_was(own) -> None:
+    before = own.search(Resources(cloud="aws"), limit=20)
+
+    def interrupted():
+        raise KeyboardInterrupt
+        yield
+
+    with own.open() as conn, pytest.raises(KeyboardInterrupt), write.transaction(conn):
+        write.replace(conn, "aws", interrupted(), "import")
+    assert own.search(Resources(cloud="aws"), limit=20) == before
+    assert {one.provider: one.origin for one in own.status().providers}["aws"] == "snapshot"

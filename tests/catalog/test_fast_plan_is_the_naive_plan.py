@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker import pool
+from broker.catalog import write
 from broker.catalog.rows import Row, Source
 from broker.model import (
     AtLeast,
@@ -34,40 +35,58 @@ GCP = ("europe-west4", "us-central1")
 
 
 def rows_in(*regions: str) -> st.SearchStrategy[list[Row]]:
-    row = st.builds(
-        Row,
-        region=st.sampled_from(regions),
-        zone=st.sampled_from([None, "a", "b"]),
-        instance_type=st.sampled_from(["s", "m", "l", ""]),
-        market=st.sampled_from(["spot", "on-demand"]),
-        vcpus=st.sampled_from([None, 2.0, 4.0, 8.0]),
-        memory_gib=st.sampled_from([None, 4.0, 3.75, 32.0]),
-        accelerator=st.sampled_from([None, "L4", "A100"]),
-        accelerator_count=st.just(0.0),
-        micros=st.none() | st.integers(1, 5).map(lambda tenths: tenths * 100_000),
-        source=st.sampled_from(SOURCES),
+    """Up to 30 rows in at most four pools, so that pools have several."""
+    accelerators = st.sampled_from([(None, 0.0), (None, 0.0), ("L4", 1.0), ("L4", 8.0)])
+    pool_facts = st.tuples(
+        st.sampled_from(regions),
+        st.sampled_from([None, "a", "b"]),
+        st.sampled_from(["spot", "on-demand"]),
+        accelerators,
+        st.sampled_from(SOURCES),
     )
-    counted = st.tuples(row, st.sampled_from([1.0, 8.0])).map(
-        lambda pair: pair[0]._replace(accelerator_count=pair[1] if pair[0].accelerator else 0.0)
+    shape = st.tuples(
+        st.integers(0, 3),
+        st.sampled_from(["s", "m", "l", "xl", "xxl", ""]),
+        st.sampled_from([None, 2.0, 4.0, 8.0]),
+        st.sampled_from([None, 4.0, 3.75, 32.0]),
+        st.none() | st.integers(1, 5).map(lambda tenths: tenths * 100_000),
     )
-    # offers of one name differ in nothing: which of two equals is shown is not a law
-    return st.lists(counted, max_size=25, unique_by=lambda row: (row[:4], row.accelerator_count))
+
+    def made(facts, shapes) -> list[Row]:
+        rows = []
+        for at, name, vcpus, memory, micros in shapes:
+            region, zone, market, accelerator, source = facts[at % len(facts)]
+            machine = (name, market, vcpus, memory, *accelerator, micros, source)
+            rows.append(Row(region, zone, *machine))
+        # offers of one name differ in nothing: which of two equals is shown is not a law
+        return list({write.name(row): row for row in rows}.values())
+
+    several = st.lists(pool_facts, min_size=1, max_size=4)
+    return st.builds(made, several, st.lists(shape, max_size=30))
 
 
-amounts = st.none() | st.builds(AtLeast, st.sampled_from([2.0, 4.0, 3.75, 16.0]), st.booleans())
+def mostly(usual, *others):
+    return st.sampled_from([usual] * 3 + list(others))
+
+
+amounts = mostly(
+    None, AtLeast(2.0, or_more=True), AtLeast(4.0), AtLeast(3.75), AtLeast(16.0, or_more=True)
+)
 asked = st.builds(
     Resources,
-    accelerator=st.sampled_from([None, None, "L4", "A100"]),
+    accelerator=mostly(None, "L4"),
     accelerator_count=st.sampled_from([0.0, 1.0, 8.0]),
     cpus=amounts,
     memory_gib=amounts,
-    market=st.sampled_from([None, None, Market.SPOT, Market.ON_DEMAND]),
-    cloud=st.sampled_from([None, None, "aws", "aws@lab"]),
-    region=st.sampled_from([None, None, "eu-north-1", "europe-west4"]),
-    zone=st.sampled_from([None, None, "a"]),
-    instance_type=st.sampled_from([None, None, "m"]),
-    max_usd_per_hour=st.sampled_from([None, None, Decimal("0.2"), Decimal("0.35")]),
-    locations=st.integers(1, 9).map(lambda line: {"cpus": Location("task.yaml", line)}),
+    market=mostly(None, Market.SPOT, Market.ON_DEMAND),
+    cloud=mostly(None, "aws", "aws@lab"),
+    region=mostly(None, "eu-north-1", "europe-west4"),
+    zone=mostly(None, "a"),
+    instance_type=mostly(None, "m"),
+    max_usd_per_hour=st.sampled_from([None, Decimal("0.2"), Decimal("0.35"), Decimal("0.1")]),
+    locations=st.integers(1, 9).map(
+        lambda line: {name: Location("task.yaml", line) for name in ("cpus", "max_hourly_cost")}
+    ),
 )
 demands = st.builds(
     Demand,

@@ -244,7 +244,12 @@ def test_a_closing_run_takes_back_an_order_that_came_late() -> None:
 def test_a_run_ends_only_when_all_its_machines_are_gone() -> None:
     assert advance(closing(rank(0, wanted=False, state=LeaseState.CLOSING))) == []
     done = rank(
-        0, OrderState.SUCCEEDED, wanted=False, state=LeaseState.CLOSED, usd_spent=Decimal(2)
+        0,
+        OrderState.SUCCEEDED,
+        wanted=False,
+        state=LeaseState.CLOSED,
+        usd_spent=Decimal(2),
+        closed_at=NOW,
     )
     run = one(advance(closing(done)), Run)
     assert (run.state, run.ended_at) == (RunState.SUCCEEDED, NOW)

@@ -114,6 +114,23 @@ def test_other_catalogs_may_be_known(a_file: Files) -> None:
         load_config(path)
 
 
+def test_a_configuration_that_is_no_yaml_is_refused(a_file: Files, problems: Problems) -> None:
+    (found,) = problems(load_config, a_file("clouds: {aws: \n"))
+    assert found.startswith("DOC007")
+
+
+@pytest.mark.parametrize("tick", ["soon", "-1", "0", "true"])
+def test_a_tick_takes_time(a_file: Files, problems: Problems, tick: str) -> None:
+    (found,) = problems(load_config, a_file(f"engine: {{tick_s: {tick}}}\n"))
+    assert "`engine.tick_s` wants a number" in found
+
+
+@pytest.mark.parametrize("port", ["https", "true", "-1"])
+def test_a_port_is_a_number(a_file: Files, problems: Problems, port: str) -> None:
+    (found,) = problems(load_config, a_file(f"gateway: {{port: {port}}}\n"))
+    assert "`gateway.port` wants a port" in found
+
+
 def test_a_cloud_is_added_to_no_file_and_only_the_user_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "home" / "config.yaml"
     set_cloud(path, "aws", {"provider": "aws", "regions": ("eu-north-1",)})
@@ -209,10 +226,11 @@ def test_a_broken_file_is_not_edited(a_file: Files, text: str) -> None:
     assert path.read_text() == text
 
 
-def test_a_change_that_would_come_out_wrong_is_not_written(a_file: Files) -> None:
+@pytest.mark.parametrize("draft", ["clouds: {aws: {provider: gcp}}", "clouds: [", ""])
+def test_a_change_that_would_come_out_wrong_is_not_written(a_file: Files, draft: str) -> None:
     path = a_file(COMMENTED)
     with pytest.raises(UsageError, match="cannot be changed without harm"):
-        _save(path, "clouds: {aws: {provider: gcp}}", {"clouds": {"aws": {"provider": "aws"}}})
+        _save(path, draft, {"clouds": {"aws": {"provider": "aws"}}})
     assert path.read_text() == COMMENTED
 
 

@@ -1,4 +1,4 @@
-"""Law: any text of 256 KiB is parsed or refused soon, with a place, and means what YAML 1.2 says."""
+"""Law: any text of 256 KiB is soon parsed or refused with a place; it means what YAML 1.2 says."""
 
 from __future__ import annotations
 

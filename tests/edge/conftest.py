@@ -223,7 +223,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def joined(world):
-    """Credentials of a freshly enrolled node that dials the gateway, or a proxy `through` a port."""
+    """Credentials of a new node that dials the gateway, or a proxy `through` a port."""
     from edge.identity import Credentials, NodeHome
     from edge.join import enrol, read_invitation
 
@@ -268,3 +268,9 @@ def alive():
 
 def _command_line(entry: Path) -> bytes:
     return (entry / "cmdline").read_bytes()
+
+
+@pytest.fixture(name="dial")
+def dial_fixture():
+    """`dial(home, port)`: see above."""
+    return dial

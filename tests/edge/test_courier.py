@@ -1,4 +1,4 @@
-"""However many requests and replies are lost, the broker ends up with everything, once and in order."""
+"""However much is lost on the way, the broker ends up with everything, once and in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from broker.errors import NotFoundError, RequestError, UnknownOutcomeError
 from broker.model import OrderState
-from edge.courier import deliver
+from edge.courier import Courier, bounded
 from edge.spool import Spool
 from edge.wire import Wire
 
@@ -64,12 +64,12 @@ class _Lossy:
             raise UnknownOutcomeError("the reply is lost")
 
 
-def push(spool, post, tries=10_000) -> None:
+def push(spool, courier, tries=10_000) -> None:
     for _ in range(tries):
         if spool.delivered:
             return
         try:
-            deliver(spool, post)
+            courier.deliver(spool)
         except UnknownOutcomeError:
             continue
     raise AssertionError("not delivered")
@@ -88,6 +88,7 @@ def make_spool(tmp_path):
 def test_lost_requests_and_replies_and_restarts_lose_and_double_nothing(make_spool, seed):
     chance = random.Random(seed)
     broker = LittleBroker(seed, loss=0.4)
+    courier = Courier(broker)
     spool, written, count = make_spool(), bytearray(), 0
     spool.state(OrderState.RUNNING)
     for _ in range(60):
@@ -103,11 +104,11 @@ def test_lost_requests_and_replies_and_restarts_lose_and_double_nothing(make_spo
             spool = make_spool()  # the agent was restarted
         else:
             try:
-                deliver(spool, broker)
+                courier.deliver(spool)
             except UnknownOutcomeError:
                 continue
     spool.state(OrderState.SUCCEEDED, exit_code=0)
-    push(spool, broker)
+    push(spool, courier)
     assert bytes(broker.stored) == bytes(written)
     assert [broker.items[n]["round"] for n in range(len(broker.items))] == list(range(count))
     assert broker.states == ["running", "succeeded"]
@@ -116,22 +117,24 @@ def test_lost_requests_and_replies_and_restarts_lose_and_double_nothing(make_spo
 
 def test_a_broker_that_lost_its_log_gets_it_again(make_spool):
     broker, spool = LittleBroker(0, 0), make_spool()
+    courier = Courier(broker)
     spool.log(b"a" * 1000)
-    deliver(spool, broker)
+    courier.deliver(spool)
     del broker.stored[300:]
     spool.log(b"b" * 500)
     spool.state(OrderState.FAILED)
-    push(spool, broker)
+    push(spool, courier)
     assert broker.stored == b"a" * 1000 + b"b" * 500
 
 
 def test_a_record_that_the_broker_refuses_keeps_no_other_back(make_spool):
     broker, spool = LittleBroker(0, 0), make_spool()
+    courier = Courier(broker)
     broker.refused = {"bad", "succeeded"}
     for kind in ("a", "bad", "b"):
         spool.event({"kind": kind})
     spool.state(OrderState.SUCCEEDED, data={"huge": 1})
-    push(spool, broker)
+    push(spool, courier)
     assert {place: item["kind"] for place, item in broker.items.items()} == {0: "a", 2: "b"}
     assert broker.states == ["succeeded"]
 
@@ -143,18 +146,19 @@ def test_an_order_that_the_broker_does_not_know_is_given_up(make_spool):
 
     spool = make_spool()
     spool.state(OrderState.FAILED)
-    deliver(spool, Forgetful(0, 0))
+    Courier(Forgetful(0, 0)).deliver(spool)
     assert spool.delivered
     assert make_spool().delivered  # and it stays so
 
 
 def test_an_ended_order_can_be_told_again(make_spool):
     broker, spool = LittleBroker(0, 0), make_spool()
+    courier = Courier(broker)
     spool.state(OrderState.SUCCEEDED)
-    push(spool, broker)
+    push(spool, courier)
     broker.states.clear()
     spool.rewind()
-    push(spool, broker)
+    push(spool, courier)
     assert broker.states == ["succeeded"]
 
 
@@ -168,24 +172,32 @@ def test_the_real_gateway_behind_a_wire_that_breaks_gets_everything(
     spool, written = make_spool(order.id), bytearray()
     spool.state(OrderState.RUNNING)
     with Wire(credentials) as wire:
+        courier = Courier(wire)
         for number in range(30):
             data = random.Random(number).randbytes(20_000)
             spool.log(data)
             written += data
             spool.event({"kind": "round", "round": number})
-            push_once(spool, wire)
+            push_once(spool, courier)
         spool.state(OrderState.SUCCEEDED, exit_code=0)
         until = time.monotonic() + 30
         while not spool.delivered and time.monotonic() < until:
-            push_once(spool, wire)
+            push_once(spool, courier)
     assert proxy.cuts > 5
     assert world.stored(order).state is OrderState.SUCCEEDED
     assert world.log(order) == bytes(written)
     assert [event.data["round"] for event in world.events(order)] == list(range(30))
 
 
-def push_once(spool, wire) -> None:
+def push_once(spool, courier) -> None:
     try:
-        deliver(spool, wire)
+        courier.deliver(spool)
     except UnknownOutcomeError:
         return
+
+
+def test_events_are_sent_in_calls_of_bounded_size():
+    items = [{"kind": "x" * 100}] * 10
+    assert len(bounded(items, 350)) == 3
+    assert len(bounded(items, 10)) == 1
+    assert bounded(items, 10**6) == items

@@ -1,4 +1,4 @@
-"""What an order has said is on disk before it is sent, and nothing of it is lost or sent too early."""
+"""What an order has said is kept before it is sent; nothing is lost, nothing sent too early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small trust of its own, nodes with keys, a report that remembers, and a SuperLink that only listens."""
+"""A trust of its own, nodes with keys, a report that remembers, a SuperLink that only answers."""
 
 from __future__ import annotations
 
@@ -79,8 +79,10 @@ class Trust:
         node_id = f"nd_{name}"
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(f"{node_id}.node.fedbroker")]
-        for one in (node_id,) if ids is None else ids:
-            names.append(x509.UniformResourceIdentifier(f"spiffe://fedbroker/node/{one}"))
+        names += [
+            x509.UniformResourceIdentifier(f"spiffe://fedbroker/node/{one}")
+            for one in ((node_id,) if ids is None else ids)
+        ]
         usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         extensions = [x509.SubjectAlternativeName(names), x509.ExtendedKeyUsage(usage)]
         (home / "certificate.pem").write_bytes(self._sign(node_id, key, extensions, ends))
@@ -164,7 +166,7 @@ class Told:
 
 
 class Upstream:
-    """What stands behind the listener in these tests: answers every request alike, keeps the bytes."""
+    """What stands behind the listener: answers every request alike and keeps the bytes."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()

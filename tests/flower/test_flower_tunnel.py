@@ -1,7 +1,8 @@
-"""A site's tunnel speaks for its node, to the named aggregator only, and waits for one not yet up."""
+"""A tunnel speaks for its node, to the named aggregator only, and waits for one not yet up."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -137,11 +138,8 @@ def test_closing_the_tunnel_ends_what_is_open(echo: Echo, open_tunnel) -> None:
     near.sendall(b"a")
     assert near.recv(1) == b"a"
     tunnel.close()
-    with near:
-        try:
-            assert near.recv(1) == b""
-        except OSError as exc:
-            assert exc.errno is not None or isinstance(exc, ssl.SSLError)
+    with near, contextlib.suppress(OSError):
+        assert near.recv(1) == b""
 
 
 @pytest.mark.parametrize(

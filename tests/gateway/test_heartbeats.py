@@ -99,12 +99,22 @@ def test_the_first_heartbeat_over_the_wire_brings_the_node_online_with_what_it_h
     assert node.seen_at
 
 
-def test_what_the_owner_said_of_country_and_labels_stands(world):
-    agent = world.agent(country="DE", labels={"rack": "1", "owner": "ward"})
+def test_the_country_that_the_owner_gave_stands(world):
+    agent = world.agent(country="DE")
     agent.caller()("POST", "/v1/heartbeat", FULL)
+    assert world.stored(agent.node).country == "DE"
+
+
+def test_labels_are_the_agents_and_follow_it(world):
+    """A public key is among them, and a new agent folder has a new one."""
+    agent = world.agent()
+    call = agent.caller()
+    key = "ecdsa-sha2-nistp384 " + "A" * 184
+    call("POST", "/v1/heartbeat", {"labels": {"flower-key": "old", "rack": "7"}})
+    assert call("POST", "/v1/heartbeat", {"labels": {"flower-key": key}}).status == 200
     node = world.stored(agent.node)
-    assert node.country == "DE"
-    assert node.labels == {"rack": "1", "owner": "ward"}
+    assert node.labels == {"flower-key": key}
+    assert node.flower_key == key
 
 
 def test_what_a_heartbeat_leaves_out_stays_as_it_was(world):

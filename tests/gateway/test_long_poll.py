@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from broker.gateway.watch import OrderWatch, tag_of
+from broker.gateway.server import _every
+from broker.gateway.watch import EVERY_S, OrderWatch, tag_of
 from broker.model import Node, Order, OrderState
 
 
@@ -113,7 +114,7 @@ def test_a_hundred_that_wait_cost_one_read_every_200_ms_and_nobody_costs_nothing
             return [order("nd_7")]
 
         watch = OrderWatch(read)
-        running = asyncio.create_task(watch.run())
+        running = asyncio.create_task(_every(EVERY_S, watch.wake))
         await asyncio.sleep(0.3)
         assert reads == []
         tag = tag_of([])
@@ -163,3 +164,23 @@ def test_many_agents_wait_and_each_is_woken_by_its_own_order_only(world):
         thread.join(20)
     assert results == {0: 304, 1: 304, 2: 200, 3: 304, 4: 304, 5: 304}
     assert len(world.store.find(Node)) == 6
+
+
+def test_a_ledger_that_fails_for_a_moment_ends_no_poll_for_good(world, monkeypatch, eventually):
+    agent = world.agent()
+    call = agent.caller()
+    tag = poll(call).headers["etag"]
+    failed = []
+
+    def failing(*_, **__):
+        failed.append(1)
+        raise OSError("the ledger cannot be read")
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(poll, call, tag, 30)
+        eventually(lambda: world.gateway._service._watch._waiters)
+        with monkeypatch.context() as patched:
+            patched.setattr(world.store, "find", failing)
+            eventually(lambda: len(failed) >= 2)
+        world.order(agent)
+        assert waiting.result(20).status == 200

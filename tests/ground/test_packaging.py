@@ -21,7 +21,11 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> 
     with zipfile.ZipFile(name) as wheel:
         tops = {entry.split("/")[0] for entry in wheel.namelist()}
         names = set(wheel.namelist())
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"broker", "providers", "edge"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "broker",
+        "providers",
+        "edge",
+    }
     assert "broker/py.typed" in names
     assert "broker/catalog/data/snapshot.csv.gz" in names
     assert "broker/catalog/data/regions.csv" in names

@@ -142,6 +142,17 @@ def test_one_line_of_refusals_shows_the_cheapest_offer_it_refused(an_offer, a_de
     assert line.reason.saw == "1.5"
 
 
+def test_one_rule_is_one_line_whatever_it_saw_and_who_said_so(an_offer, a_demand) -> None:
+    def judge(offer: Offer) -> Decision:
+        no = Reason(Kind.POLICY, "eu", offer.region, "EU", source=f"table of {offer.region}")
+        return Decision(offer, (no,))
+
+    offers = [an_offer("2", region="us-east-1"), an_offer("1", region="ap-south-1")]
+    (line,) = place(a_demand(), offers, judge).refusals
+    assert (line.count, line.reason.saw) == (2, "ap-south-1")
+    assert line.reason.source == "table of ap-south-1"
+
+
 def test_the_most_frequent_refusal_comes_first(an_offer, a_demand) -> None:
     offers = [an_offer(vcpus=1), an_offer(None), an_offer(None)]
     plan = place(a_demand(Resources(cpus=AtLeast(2))), offers, anything)

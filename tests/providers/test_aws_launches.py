@@ -249,9 +249,11 @@ def test_a_machine_that_describe_does_not_show_yet_is_found_by_its_token_alone(
 
 
 def test_machines_of_all_regions_are_listed_over_many_pages(
-    sandbox: Sandbox, make: Callable[..., Aws], launch: Callable[..., Instance]
+    make: Callable[..., Aws], launch: Callable[..., Instance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {launch().id, launch(replace(SPOT, region="eu-central-1", zone=None)).id}
+    monkeypatch.setattr("providers.aws.PAGE", 5)  # the least that EC2 allows
+    made = {launch().id for _ in range(6)}
+    made.add(launch(replace(SPOT, region="eu-central-1", zone=None)).id)
     assert {item.id for item in make().instances()} == made
     assert {item.region for item in make().instances()} == set(REGIONS)
 
@@ -285,6 +287,14 @@ def test_without_credentials_it_is_an_auth_error(
         aws.launch(SPOT, "at_1", "ls_1", SCRIPT)
     with pytest.raises(AuthError, match="nobody"):
         make(profile="nobody").instances()
+
+
+def test_a_proxy_of_the_environment_does_not_come_between_it_and_a_loopback_endpoint(
+    make: Callable[..., Aws], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert make().instances() == []
 
 
 def test_settings_are_checked() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -103,6 +106,37 @@ def test_a_gone_machine_is_listed_for_a_while_and_then_forgotten(local_stand: Lo
     local_stand.local.forget_after_s = -1
     assert local_stand.listed(made.id) is None
     assert not (local_stand.folder / made.id).exists()
+
+
+LAUNCHER = """
+import sys
+from pathlib import Path
+from providers.local import Local
+local = Local("local", Path(sys.argv[1]), "me")
+(offer,) = local.offers()
+print("go", flush=True)
+local.launch(offer, "at_1", "ls_1", sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("delay_ms", [0, 1, 3, 6, 10, 15, 20, 25, 30, 40, 50, 70])
+def test_killed_at_any_moment_of_a_launch_the_same_token_is_still_one_machine(
+    local_stand: LocalStand, tmp_path: Path, delay_ms: int
+) -> None:
+    count = tmp_path / "count"
+    script = f"echo x >> {count}; exec sleep 1000"
+    command = [sys.executable, "-c", LAUNCHER, str(local_stand.folder), script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as broker:
+        assert broker.stdout
+        broker.stdout.readline()
+        time.sleep(delay_ms / 1000)
+        broker.kill()
+    made = local_stand.launch("at_1", script=script)
+    assert local_stand.alive() == [made.id]
+    until(count.exists)
+    local_stand.provider.terminate(made.id)  # an init that came too late would begin now
+    assert local_stand.alive() == []
+    assert count.read_text() == "x\n"
 
 
 @pytest.mark.parametrize("token", ["../up", "", ".hidden", "a/b", "a\0b", "x" * 200])

@@ -16,13 +16,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import boto3  # noqa: F401 - slow, and shared by every child
-import botocore.session
-
 from broker.model import FINAL, Demand, Lease, LeaseState, Market, Offer, Placement, Plan, Run, Task
 from broker.store import Ledger
 from providers.aws import Aws
-from providers.aws_session import AwsSettings
+from providers.aws_session import AwsSession, AwsSettings
 
 STEP = timedelta(seconds=2)
 TICKS_MAX = 40
@@ -39,7 +36,7 @@ def offer(zone: str, shape: str) -> Offer:
 class Broker:
     """One broker process at work."""
 
-    def __init__(self, command: dict[str, Any]) -> None:
+    def __init__(self, command: dict[str, Any], session: AwsSession) -> None:
         from broker import runs  # late: they read the failpoint's environment when imported
         from broker.converge import Limits
         from broker.engine import Engine, Pace
@@ -49,7 +46,7 @@ class Broker:
         self.now = datetime.now(UTC) + timedelta(hours=command["hours"])
         self.engine = Engine(
             self.store,
-            {"aws": Aws(AwsSettings.of(command["settings"]))},
+            {"aws": Aws(AwsSettings.of(command["settings"]), session)},
             {"task": runs.advance},
             lambda _: SCRIPT,
             limits=Limits(grace=timedelta(seconds=1), backoff=(1,)),
@@ -130,21 +127,30 @@ def settle(broker: Broker) -> None:
 ACTS = {"up": up, "down": down, "run_on": run_on, "settle": settle}
 
 
-def child(command: dict[str, Any]) -> None:
+def warm(line: str) -> AwsSession:
+    """Clients take a tenth of a second to make and may be shared by forks until they are used."""
+    session = AwsSession(AwsSettings.of(json.loads(line)["settings"]))
+    session.ec2(REGION)
+    session.launcher(REGION)
+    return session
+
+
+def child(command: dict[str, Any], session: AwsSession) -> None:
     os.environ.update(command.get("environment", {}))
     sys.stderr = (Path(command["folder"]) / "stderr").open("a", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), 2)
-    broker = Broker(command)
+    broker = Broker(command, session)
     ACTS[command["act"]](broker)
 
 
 def main() -> None:
-    botocore.session.Session().get_service_model("ec2")
+    session = None
     for line in sys.stdin:
+        session = session or warm(line)
         pid = os.fork()
         if pid == 0:
             try:
-                child(json.loads(line))
+                child(json.loads(line), session)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
                 sys.stderr.flush()

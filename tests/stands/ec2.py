@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +24,15 @@ class Held:
 
 
 def client(sandbox: Sandbox, region: str, service: str = "ec2") -> Any:
+    return _client(sandbox.endpoint, region, service)
+
+
+@functools.cache
+def _client(endpoint: str, region: str, service: str) -> Any:
     return boto3.client(
         service,
         region_name=region,
-        endpoint_url=sandbox.endpoint,
+        endpoint_url=endpoint,
         aws_access_key_id="x",
         aws_secret_access_key="x",
     )
@@ -37,10 +43,11 @@ def inventory(sandbox: Sandbox, owner: str, *regions: str) -> list[Held]:
     return [
         _held(sandbox, region, item)
         for region in regions
-        for page in client(sandbox, region).get_paginator("describe_instances").paginate()
+        for page in client(sandbox, region)
+        .get_paginator("describe_instances")
+        .paginate(Filters=[{"Name": "tag:fedbroker:owner", "Values": [owner]}])
         for reservation in page["Reservations"]
         for item in reservation["Instances"]
-        if _tags(item).get("fedbroker:owner") == owner
     ]
 
 
