@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from broker.home import Home
 from broker.model import (
@@ -181,7 +181,7 @@ class Session:
         self._spawn = spawn
         self._host: Host | None = None
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         self.ensure()
         return self
 

@@ -37,6 +37,10 @@ MAX_ANSWER = 64 * 1024 * 1024
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 
 
+class HungUpError(UnknownOutcomeError):
+    """Somebody was there and ended the connection, as a server does that refuses a certificate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Header names are in lower case."""
@@ -200,11 +204,7 @@ def _unreached(url: str, error: Exception) -> BrokerError:
             code="EDG004",
             hint="wrong address, a wrong clock on this machine, or somebody is in the way",
         )
-    if isinstance(error, ssl.SSLError) and "CERTIFICATE_EXPIRED" in str(error.reason):
-        return AuthError(
-            "the node's certificate has expired",
-            code="NOD006",
-            hint="invite the node again: `broker edge invite`",
-        )
     words = str(error) or type(error).__name__
-    return UnknownOutcomeError(f"cannot reach {url}: {words}", code="EDG005")
+    hung_up = isinstance(error, (*_STALE, ssl.SSLError))
+    kind = HungUpError if hung_up else UnknownOutcomeError
+    return kind(f"cannot reach {url}: {words}", code="EDG005")

@@ -134,6 +134,12 @@ class Credentials:
         share = RENEW_AT + JITTER * (2 * self._chance - 1)
         return now >= begin + (end - begin) * share
 
+    def check(self, now: datetime) -> None:
+        """AuthError NOD006 once the certificate has expired: the node must be invited again."""
+        if now >= self.life[1]:
+            when = self.life[1].isoformat(timespec="seconds")
+            raise AuthError(f"the node's certificate expired at {when}", code="NOD006")
+
     def renew(self, ask: Callable[[str], str]) -> None:
         """A new certificate for a new key. `ask` exchanges a CSR for a certificate, both PEM.
 

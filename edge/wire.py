@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from broker.errors import RequestError
 from broker.model import Capacity, Dataset
-from edge.channel import ANSWER_S, Answer, Channel, checked
+from edge.channel import ANSWER_S, Answer, Channel, HungUpError, checked
 from edge.identity import Credentials
 from edge.runner import Work
 
@@ -52,6 +52,7 @@ class Wire:
     """One connection as this node. Used by one thread at a time, except `close`."""
 
     def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
         self._channel = Channel(credentials.agent_url, credentials.context)
 
     def heartbeat(self, beat: Beat) -> tuple[datetime, float]:
@@ -105,7 +106,11 @@ class Wire:
 
     def _ask(self, *request: Any, **options: Any) -> Answer:
         """The refusal of a certificate that has just been replaced is no refusal of the node."""
-        answer = self._channel.ask(*request, **options)
+        try:
+            answer = self._channel.ask(*request, **options)
+        except HungUpError:
+            self._credentials.check(datetime.now(UTC))
+            raise
         while answer.status == 403 and self._channel.outdated:
             answer = self._channel.ask(*request, **options)
         return checked(answer)

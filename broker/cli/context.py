@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from broker.documents.config import Cloud, Config
     from broker.gateway import Gateway
     from broker.host import Host, Session
-    from broker.policy import Policy
     from broker.model import Offer
+    from broker.policy import Policy
     from broker.ports import Provider, Store
     from broker.trust.ca import CertificateAuthority
 
@@ -258,7 +258,7 @@ def _made_once(path: Path, text: str) -> str:
             file.write(text)
         with contextlib.suppress(FileExistsError):
             os.link(name, path)
-        os.unlink(name)
+        Path(name).unlink()
     return path.read_text(encoding="utf-8")
 
 

@@ -67,8 +67,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def broker(
     *,
-    output: OutputOption = Format.TABLE,  # noqa: ARG001 - `format_of` reads it, here and after the command
-    version: Annotated[  # noqa: ARG001 - handled by its callback
+    output: OutputOption = Format.TABLE,
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str]) -> int:  # noqa: PLR0911 - one return per kind of failure
     output = format_of(argv)
     try:
         _check_packages()

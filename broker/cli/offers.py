@@ -37,7 +37,17 @@ def offers(
     Example: `broker offers --gpu A100:8 --bloc EU --max-price 30`
     """
     context = Context()
-    wanted = _wanted(context, gpu, cpus, memory, cloud, region, market, max_price)
+    name, count = _accelerator(context, gpu) if gpu else (None, 0.0)
+    wanted = Resources(
+        accelerator=name,
+        accelerator_count=count,
+        cpus=AtLeast(cpus, or_more=True) if cpus else None,
+        memory_gib=AtLeast(memory, or_more=True) if memory else None,
+        cloud=cloud,
+        region=region,
+        market=market,
+        max_usd_per_hour=Decimal(str(max_price)) if max_price is not None else None,
+    )
     where = frozenset(country or ())
     found = [
         offer
@@ -60,29 +70,6 @@ def _all(context: Context, wanted: Resources, limit: int | None) -> list[Offer]:
     found = context.catalog.search(wanted, context.catalog_clouds, limit)
     owned = [offer for offer in context.owned_offers() if fits(wanted, offer)]
     return [*owned, *found]
-
-
-def _wanted(
-    context: Context,
-    gpu: str | None,
-    cpus: float | None,
-    memory: float | None,
-    cloud: str | None,
-    region: str | None,
-    market: Market | None,
-    max_price: float | None,
-) -> Resources:
-    name, count = _accelerator(context, gpu) if gpu else (None, 0.0)
-    return Resources(
-        accelerator=name,
-        accelerator_count=count,
-        cpus=AtLeast(cpus, or_more=True) if cpus else None,
-        memory_gib=AtLeast(memory, or_more=True) if memory else None,
-        cloud=cloud,
-        region=region,
-        market=market,
-        max_usd_per_hour=Decimal(str(max_price)) if max_price is not None else None,
-    )
 
 
 def _accelerator(context: Context, word: str) -> tuple[str, float]:

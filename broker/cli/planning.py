@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from broker.cli.context import Context
-from broker.errors import UsageError
+from broker.errors import AuthError, BrokerError, InfeasibleError, UsageError
 from broker.model import Demand, Plan, Resources, Task
 from broker.policy import Policy
 
@@ -58,14 +58,29 @@ def plan_demand(
     )
     found = plan(demand, pool, Judge(policy, demand))
     if error := failure(found, demand.name):
+        error.hint = error.hint or _next(error, found)
         raise error
     return replace(found, policies=tuple(policy.files))
+
+
+def _next(error: BrokerError, found: Plan) -> str:
+    """What would change the verdict, with the cheapest offer that it would admit."""
+    from broker.place.explain import nearest
+
+    if isinstance(error, AuthError):
+        return "`broker cloud enable NAME`, or `--infra local` for this machine"
+    where = f" at {error.location}" if error.location else ""
+    help_ = "; `broker offers` shows what there is" if isinstance(error, InfeasibleError) else ""
+    close = [one for one in nearest(found) if one.reason.location == error.location]
+    offer = close[0].cheapest if close else None
+    rate = f"; the cheapest that it refuses is {offer.key}" if offer and not help_ else ""
+    return f"relax it{where}{rate}{help_}"
 
 
 def _locked(context: Context) -> Mapping[str, str]:
     """Why nothing can be leased from a cloud of the catalog."""
     return {
-        one.provider: f"{one.provider} is not enabled: `broker cloud enable {one.provider}`"
+        one.provider: f"{one.provider} is not enabled"
         for one in context.catalog.status().providers
         if one.provider not in context.config.clouds
     }

@@ -169,10 +169,10 @@ def _refusals(plan: Plan) -> Iterator[str]:
     if len(lines) > SHOWN_REFUSALS:
         yield f"           and {len(lines) - SHOWN_REFUSALS} more rules"
     fits = [one for one in lines if one.reason.kind is not Kind.REQUEST]
-    if near := min(fits, key=_example_price, default=None):
-        if near.cheapest and near.cheapest.price:
-            rate = _rate(near.cheapest.price.usd_per_hour)
-            yield f"cheapest refused: {_name(near.cheapest)} {rate}, by {near.reason.rule}"
+    near = min(fits, key=_example_price, default=None)
+    if near and near.cheapest and near.cheapest.price:
+        rate = _rate(near.cheapest.price.usd_per_hour)
+        yield f"cheapest refused: {_name(near.cheapest)} {rate}, by {near.reason.rule}"
 
 
 def _placement(one: Placement) -> dict[str, Any]:

@@ -52,7 +52,6 @@ def _kept(context: Context, run: Run) -> bool:
 def _table(pairs: list[tuple[Run, list[Lease]]], *, wide: bool) -> str:
     if not pairs:
         return "Nothing runs. `broker up TASK.yaml` starts something; `broker status --all` shows what ended."
-    now = utc_now()
     header = ["RUN", "NAME", "LEASE", "ROLE", "WHERE", "MARKET", "STATE", "AGE", "$/H", "SPENT"]
     rows: list[list[object]] = []
     for run, leases in pairs:
@@ -65,7 +64,6 @@ def _table(pairs: list[tuple[Run, list[Lease]]], *, wide: bool) -> str:
         reasons = {run.id: run.reason for run, _ in pairs if run.reason}
         reasons |= {lease.id: lease.reason for _, ls in pairs for lease in ls if lease.reason}
         extra = ["", *(f"{key}  {value}" for key, value in reasons.items())]
-    del now
     return "\n".join([table(header, rows), *extra])
 
 

@@ -47,6 +47,13 @@ def up(
 
     context = Context()
     wish, plan = plan_task(context, task, policy or [], infra=infra, to_start=True)
+    if not wish.run and not (keep or wish.keep):
+        raise UsageError(
+            f"{wish.demand.name} has nothing to run",
+            code="TSK030",
+            location=wish.demand.location,
+            hint="add `run:`, or --keep to lease the machines alone",
+        )
     note(plan_text(wish.demand, plan))
     budget = _bound(wish, plan, max_cost, yes=yes)
     run = _admit(context, wish, plan, budget, keep=keep or wish.keep)

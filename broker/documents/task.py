@@ -101,7 +101,9 @@ class TaskShape(Shape):
     setup: Text | None = Field(
         default=None, description="Shell script that prepares a node, run once."
     )
-    run: Text = Field(description="Shell script that is the work, run on every node.")
+    run: Text | None = Field(
+        default=None, description="Shell script that is the work, run on every node."
+    )
     envs: dict[EnvName, Scalar] = Field(
         default={}, description="Environment variables, with the values as they are written."
     )
@@ -135,7 +137,7 @@ def load_task(path: str | os.PathLike[str], accelerators: Collection[str] = froz
         raise DocumentError(problems)
     return Task(
         demand=demand,
-        run=shape.run,
+        run=shape.run or "",
         setup=shape.setup,
         envs={key: document.text(["envs", key]) for key in shape.envs},
         workdir=str(document.path.parent / shape.workdir) if shape.workdir else None,

@@ -78,9 +78,8 @@ def _alive(lease: Lease) -> bool:
 def _overdue(world: World, patience: Patience) -> list[Row]:
     rows: list[Row] = []
     for save in runs.overdue_leases(world, patience.agents.boot):
-        rows.append(save.lease)
-        if save.note:
-            rows.append(runs.event(world, save.note.kind, save.note.message, save.lease.id))
+        words = f"{world.run.name}: {save.lease.role} {save.lease.rank}: {save.lease.reason}"
+        rows += [save.lease, runs.event(world, "lease.abandoned", words, save.lease.id)]
     return rows
 
 
@@ -289,8 +288,6 @@ def _conclude(
 
 def _close(world: World, patience: Patience) -> list[Row]:
     """SuperNodes have stopped, or were waited for: then the rest as any run closes."""
-    if back := _taken_back(world, "supernode"):
-        return back
     at_work = [o for o in world.orders if o.kind == "supernode" and o.state not in ENDED]
     since = world.run.closing_at or world.now
     if at_work and world.now - since < patience.agents.cancel / 2:

@@ -35,7 +35,7 @@ GCP = ("europe-west4", "us-central1")
 
 
 def rows_in(*regions: str) -> st.SearchStrategy[list[Row]]:
-    """Up to 30 rows in at most four pools, so that pools have several."""
+    """Up to 40 rows in at most four pools, so that pools have several."""
     accelerators = st.sampled_from([(None, 0.0), (None, 0.0), ("L4", 1.0), ("L4", 8.0)])
     pool_facts = st.tuples(
         st.sampled_from(regions),
@@ -46,7 +46,7 @@ def rows_in(*regions: str) -> st.SearchStrategy[list[Row]]:
     )
     shape = st.tuples(
         st.integers(0, 3),
-        st.sampled_from(["s", "m", "l", "xl", "xxl", ""]),
+        st.sampled_from(["s", "m", "l", "xl", "2xl", "4xl", "8xl", ""]),
         st.sampled_from([None, 2.0, 4.0, 8.0]),
         st.sampled_from([None, 4.0, 3.75, 32.0]),
         st.none() | st.integers(1, 5).map(lambda tenths: tenths * 100_000),
@@ -55,14 +55,15 @@ def rows_in(*regions: str) -> st.SearchStrategy[list[Row]]:
     def made(facts, shapes) -> list[Row]:
         rows = []
         for at, name, vcpus, memory, micros in shapes:
-            region, zone, market, accelerator, source = facts[at % len(facts)]
+            region, letter, market, accelerator, source = facts[at % len(facts)]
+            zone = letter and f"{region}{letter}"
             machine = (name, market, vcpus, memory, *accelerator, micros, source)
             rows.append(Row(region, zone, *machine))
         # offers of one name differ in nothing: which of two equals is shown is not a law
         return list({write.name(row): row for row in rows}.values())
 
     several = st.lists(pool_facts, min_size=1, max_size=4)
-    return st.builds(made, several, st.lists(shape, max_size=30))
+    return st.builds(made, several, st.lists(shape, max_size=40))
 
 
 def mostly(usual, *others):
@@ -81,7 +82,7 @@ asked = st.builds(
     market=mostly(None, Market.SPOT, Market.ON_DEMAND),
     cloud=mostly(None, "aws", "aws@lab"),
     region=mostly(None, "eu-north-1", "europe-west4"),
-    zone=mostly(None, "a"),
+    zone=mostly(None, "eu-north-1a"),
     instance_type=mostly(None, "m"),
     max_usd_per_hour=st.sampled_from([None, Decimal("0.2"), Decimal("0.35"), Decimal("0.1")]),
     locations=st.integers(1, 9).map(
@@ -126,7 +127,7 @@ class ByPool:
         spot_abroad = offer.market is Market.SPOT and offer.site.country != "SE"
         no = Reason(Kind.POLICY, "home", offer.site.country or "unknown", "SE or on-demand")
         old = offer.price.source == "old list"
-        return Decision(offer, (no,) if spot_abroad else (), 2 * old + (offer.zone == "b"))
+        return Decision(offer, (no,) if spot_abroad else (), 2 * old + ("1b" in (offer.zone or "")))
 
 
 class ByPrice:

@@ -214,14 +214,15 @@ class Stage:
             self.tick()
         raise AssertionError(f"not within {most} ticks: {self.words()}")
 
-    def settle(self) -> None:
-        """Until nothing has changed for longer than any grace."""
-        quiet = 0
+    def settle(self) -> list[str]:
+        """Until nothing has changed for longer than any grace; what was broken on the way."""
+        quiet, broken = 0, []
         for _ in range(400):
             report = self.tick()
+            broken += self.broken_now()
             quiet = 0 if report.changed or not self.settled() else quiet + 1
             if quiet > 12:
-                return
+                return broken
         raise AssertionError(f"it does not come to rest: {self.words()}")
 
     def settled(self) -> bool:

@@ -131,11 +131,10 @@ def live(seed: int) -> list[str]:
             stage.clock.advance()
         broken += [f"tick {tick}: {one}" for one in stage.broken_now()]
     clear_up(stage)
-    stage.settle()
+    broken += [*stage.settle(), *stage.broken_at_rest()]
     for run in weather.runs:
         stage.down(run)
-    stage.settle()
-    broken += [*stage.broken_now(), *stage.broken_at_rest()]
+    broken += [*stage.settle(), *stage.broken_at_rest()]
     broken += [
         f"{run} has not ended" for run in weather.runs if stage.run(run).state not in RUN_ENDED
     ]

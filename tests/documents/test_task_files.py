@@ -175,7 +175,6 @@ def test_alternatives_do_not_multiply_without_end(a_file: Files, problems: Probl
 
 
 WRONG = [
-    ("setup: x", "TSK003 1:1 field `run` is missing"),
     ("run: '  '", "TSK005 1:6 `run` is empty"),
     ("num_nodes: 0", "TSK005 2:12 `num_nodes` wants a whole number above zero, found the number 0"),
     ("num_nodes: true", "TSK004 2:12 `num_nodes` wants a whole number, found true"),

@@ -162,6 +162,16 @@ def test_a_renewal_whose_answer_is_lost_costs_nothing(world, home, join):
         wire.heartbeat(BEAT)
 
 
+def test_a_certificate_that_has_expired_is_said_to_need_an_invitation(world, home, join):
+    world.gateway.stop()
+    world.ahead = -timedelta(hours=25)
+    world.gateway.start()
+    join(world.invite())
+    with Wire(Credentials(home)) as wire, pytest.raises(AuthError, match="expired at") as caught:
+        wire.heartbeat(BEAT)
+    assert caught.value.code == "NOD006"
+
+
 def test_a_certificate_for_another_key_or_node_is_not_taken(world, home, join):
     join(world.invite())
     credentials = Credentials(home)

@@ -1,4 +1,4 @@
-"""What was agreed to becomes one run and a lease for each machine; what the app does not know is refused."""
+"""What was agreed to becomes a run and leases; what the app does not know is refused."""
 
 from __future__ import annotations
 

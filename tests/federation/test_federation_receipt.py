@@ -1,4 +1,4 @@
-"""A receipt says who took part, what was learnt, what crossed and what it cost; the same each time."""
+"""A receipt says who took part, what was learnt, what crossed and what it cost; always the same."""
 
 from __future__ import annotations
 

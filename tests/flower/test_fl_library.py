@@ -1,4 +1,4 @@
-"""A ServerApp's helper: replies have names, rounds have a quorum and an end, the record comes last."""
+"""For ServerApps: replies have names, rounds have a quorum and an end, the record comes last."""
 
 from __future__ import annotations
 

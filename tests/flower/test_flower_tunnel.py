@@ -88,7 +88,7 @@ def test_bytes_pass_both_ways_under_the_nodes_own_certificate(echo: Echo, open_t
         while len(got) < 200_000:
             got += near.recv(65536)
     assert ("URI", "spiffe://fedbroker/node/nd_oslo") in echo.peers[0]["subjectAltName"]
-    assert (tunnel.up, tunnel.down) == (200_000, 200_000)
+    until(lambda: (tunnel.up, tunnel.down) == (200_000, 200_000), 5, "the count")
 
 
 def test_an_aggregator_that_comes_up_later_is_reached(aggregator: Site, open_tunnel) -> None:
