@@ -165,7 +165,7 @@ def open_work(store: Store, now: datetime) -> dict[str, int]:
 class Session:
     """The ledger with an engine at work on it: our own while nobody else's runs, else theirs.
 
-    Leaving it hands open work to a background engine.
+    Leaving it hands open work to a background engine, unless `hand_over` is False.
     """
 
     def __init__(
@@ -174,8 +174,11 @@ class Session:
         store: Store,
         build: Callable[[], Host],
         spawn: Callable[[], None],
+        *,
+        hand_over: bool = True,
     ) -> None:
         self.store = store
+        self._hand_over = hand_over
         self._lock = Lock(home.state / "engine.lock")
         self._build = build
         self._spawn = spawn
@@ -217,7 +220,7 @@ class Session:
             self._host.stop()
             self._host = None
             self._lock.release()
-        if any(open_work(self.store, datetime.now(UTC)).values()):
+        if self._hand_over and any(open_work(self.store, datetime.now(UTC)).values()):
             self._spawn()
 
 

@@ -196,10 +196,11 @@ class Context:
         with (self.home.state / "engine.log").open("a", encoding="utf-8") as file:
             file.write(f"{utc_now().isoformat()} {text}\n")
 
-    def session(self) -> Session:
+    def session(self, *, hand_over: bool = True) -> Session:
         from broker.host import Session
 
-        return Session(self.home.make(), self.store, self.build_host, self.spawn_engine)
+        parts = (self.home.make(), self.store, self.build_host, self.spawn_engine)
+        return Session(*parts, hand_over=hand_over)
 
     def spawn_engine(self) -> None:
         """Start the background engine of this home; it leaves by itself when nothing is open."""

@@ -112,7 +112,7 @@ def _play(stage: Stage, ends: contextlib.ExitStack) -> tuple[Run, dict[str, Any]
     _plan(stage, *files)
     _write_data(stage.folder)
     _sandbox(stage, ends)
-    session = ends.enter_context(stage.context.session())
+    session = ends.enter_context(stage.context.session(hand_over=False))
     _sites(stage, session, ends)
     run = fedrun.start(stage.context, files[0], [files[1]])
     ends.callback(fedrun.end, session, run)

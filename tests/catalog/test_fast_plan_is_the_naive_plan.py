@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -204,3 +205,49 @@ def test_without_a_catalog_the_extra_offers_are_all_there_is() -> None:
     found = pool.plan(Demand("any", (Resources(),)), candidates, ByOffer())
     assert found.placements[0].offer == local
     assert found.catalog_as_of is None
+
+
+def row(name: str, micros: int | None, region: str = "eu-north-1", **facts) -> Row:
+    made = Row(region, None, name, "spot", 2.0, 4.0, None, 0.0, micros, SOURCES[0])
+    return made._replace(**facts)
+
+
+SMALL = Demand("any", (Resources(),))
+BIG = AtLeast(64.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "demand", "judge"),
+    [
+        pytest.param(
+            [row("floor", 100_000), row("preferred", 200_000), row("usual", 200_001)],
+            SMALL,
+            ByPrice(),
+            id="a price that is a bound is still below it",
+        ),
+        pytest.param(
+            [row("s", 1), row("m", 2)],
+            Demand(
+                "any",
+                tuple(
+                    Resources(cpus=BIG, locations={"cpus": Location("task.yaml", line)})
+                    for line in (7, 3)
+                ),
+            ),
+            ByPool(),
+            id="of equally deep alternatives the first refuses",
+        ),
+        pytest.param(
+            [row("a", 5, "us-east-1"), row("b", 5, "eu-north-1"), row("c", 5, "nowhere-1")],
+            Demand("any", (Resources(cpus=BIG),)),
+            ByPool(),
+            id="the cheapest example is the cleanest of equal prices",
+        ),
+    ],
+)
+def test_the_fast_plan_is_the_naive_plan_at_the_edges(
+    rows, demand, judge, make_catalog, tmp_path
+) -> None:
+    candidates = pool.snapshot(make_catalog(tmp_path / "catalog.db", {"aws": rows}))
+    naive = place(demand, pool.offers(candidates), judge)
+    assert pool.plan(demand, candidates, judge) == replace(naive, catalog_as_of="2025-01-01")
