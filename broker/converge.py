@@ -395,4 +395,6 @@ def _attempt(lease: Lease) -> Attempt:
 
 
 def _name(lease: Lease) -> str:
-    return f"{lease.role} {lease.rank}"
+    offers = [lease.attempt.offer] if lease.attempt else lease.candidates
+    names = [offer.region for offer in offers if offer.node_id]  # an edge node's own name
+    return f"{lease.role} {names[0] if names else lease.rank}"

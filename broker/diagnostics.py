@@ -1,11 +1,11 @@
 """What is wrong in a user's file, and how it is shown: code, place, caret, tip. Pure.
 
-    error[TSK002]: unknown field `acelerators`
-       --> task.yaml:5:3
-        |
-      5 |   acelerators: A100:1
-        |   ^^^^^^^^^^^
-        = tip: did you mean `accelerators`?
+error[TSK002]: unknown field `acelerators`
+   --> task.yaml:5:3
+    |
+  5 |   acelerators: A100:1
+    |   ^^^^^^^^^^^
+    = tip: did you mean `accelerators`?
 """
 
 from __future__ import annotations

@@ -69,9 +69,7 @@ class DocumentError(UsageError):
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         first = diagnostics[0]
-        super().__init__(
-            first.message, code=first.code, hint=first.tip, location=first.location
-        )
+        super().__init__(first.message, code=first.code, hint=first.tip, location=first.location)
         self.diagnostics = tuple(diagnostics)
 
 

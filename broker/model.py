@@ -399,9 +399,7 @@ class OrderState(StrEnum):
     LOST = "lost"  # its node went away
 
 
-ENDED = frozenset(
-    {OrderState.SUCCEEDED, OrderState.FAILED, OrderState.CANCELLED, OrderState.LOST}
-)
+ENDED = frozenset({OrderState.SUCCEEDED, OrderState.FAILED, OrderState.CANCELLED, OrderState.LOST})
 
 
 @dataclass(frozen=True, slots=True)

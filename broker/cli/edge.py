@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -56,8 +55,7 @@ def join(arguments: typer.Context) -> None:
     """Join this machine to a broker: the same as `broker-edge run`, whose options it takes."""
     from edge.main import main
 
-    sys.argv = ["broker-edge", "run", *arguments.args]
-    raise typer.Exit(main())
+    raise typer.Exit(main(["run", *arguments.args]))
 
 
 @app.command("list")

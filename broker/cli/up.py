@@ -47,13 +47,7 @@ def up(
 
     context = Context()
     wish, plan = plan_task(context, task, policy or [], infra=infra, to_start=True)
-    if not wish.run and not (keep or wish.keep):
-        raise UsageError(
-            f"{wish.demand.name} has nothing to run",
-            code="TSK030",
-            location=wish.demand.location,
-            hint="add `run:`, or --keep to lease the machines alone",
-        )
+    _check_work(wish, keep=keep)
     note(plan_text(wish.demand, plan))
     budget = _bound(wish, plan, max_cost, yes=yes)
     run = _admit(context, wish, plan, budget, keep=keep or wish.keep)
@@ -67,6 +61,24 @@ def confirm(question: str, *, yes: bool) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("this needs a yes", code="USE006", hint="add --yes")
     typer.confirm(question, default=False, abort=True, err=True)
+
+
+def _check_work(wish: Task, *, keep: bool) -> None:
+    """What a run cannot carry is said before anything is leased."""
+    if not wish.run and not (keep or wish.keep):
+        raise UsageError(
+            f"{wish.demand.name} has nothing to run",
+            code="TSK030",
+            location=wish.demand.location,
+            hint="add `run:`, or --keep to lease the machines alone",
+        )
+    if wish.workdir:
+        raise UsageError(
+            f"`workdir: {wish.workdir}` cannot be carried to machines yet",
+            code="TSK031",
+            location=wish.demand.locations.get("workdir", wish.demand.location),
+            hint="fetch the files in `setup:`, and remove `workdir`",
+        )
 
 
 def _bound(wish: Task, plan: Plan, max_cost: str | None, *, yes: bool) -> Decimal | None:

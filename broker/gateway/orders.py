@@ -11,7 +11,7 @@ from typing import Any
 from broker.errors import ConflictError, NotFoundError, UsageError
 from broker.gateway.wire import EventItem, ReportBody
 from broker.ids import new_id
-from broker.model import ENDED, Event, Order, OrderState
+from broker.model import ENDED, Event, Node, Order, OrderState
 from broker.ports import Store
 
 OPEN = [state for state in OrderState if state not in ENDED]
@@ -55,7 +55,7 @@ def report(
         if after is None:
             return order.state
         try:
-            store.commit(after, _changed(after, now))
+            store.commit(after, _changed(store, after, now))
         except ConflictError:
             continue
         return after.state
@@ -95,14 +95,18 @@ def _rank(state: OrderState) -> int:
     return _RANK.get(state, 3)
 
 
-def _changed(order: Order, now: datetime) -> Event:
+def _changed(store: Store, order: Order, now: datetime) -> Event:
+    """In words for people: what happens, and on which node."""
+    nodes = store.find(Node, id=order.node_id)
+    where = nodes[0].name if nodes else order.node_id
+    verb = order.detail or str(order.state)
     return Event(
         id=new_id("ev", now, secrets.token_bytes(10)),
         at=now,
         subject=order.id,
         run_id=order.run_id,
         kind=f"order.{order.state}",
-        message=order.detail or f"{order.kind} is {order.state}",
+        message=f"{order.kind} on {where}: {verb}",
         data={"node_id": order.node_id, "exit_code": order.exit_code},
     )
 

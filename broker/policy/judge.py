@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from operator import attrgetter
 from typing import Any
 
@@ -41,6 +42,23 @@ class Judge:
         self._facts = _reader(_reads(self._rules))
         self._verdicts: dict[Any, Verdict] = {}
         self._prices: dict[tuple[tuple[Cap, ...], tuple[Decimal, ...]], Prices] = {}
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """The attributes of an offer that decide, prices aside, e.g. "site.country"."""
+        return frozenset(_reads(self._rules))
+
+    @property
+    def bounds(self) -> tuple[Fraction, ...]:
+        """The prices of one node, in USD an hour, above which a verdict may be another."""
+        nodes, hours = self._demand.nodes, self._demand.duration_h
+        caps = [*self._own_budget, *(cap for rule in self._rules for cap in _caps(rule))]
+        hourly = [cap.limit for cap in caps if cap.kind is Kind.PRICE]
+        hourly += [bound for rule in self._rules for bound in _bounds(rule)]
+        whole = [cap.limit for cap in caps if cap.kind is Kind.BUDGET]
+        found = [Fraction(bound) / nodes for bound in hourly]
+        found += [Fraction(bound) / nodes / Fraction(hours) for bound in whole if hours]
+        return tuple(found)
 
     def __call__(self, offer: Offer) -> Decision:
         """Allowed exactly when no reason stands against it; the reasons are complete."""

@@ -10,32 +10,40 @@ its process ended and nothing about what was learnt: judge a run by its result r
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
 import ssl
-import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from broker.errors import RequestError, UnknownOutcomeError
 from edge.flower import install
+from edge.processes import MARKER, Output, Process, spawn
 
 Scalar = bool | int | float | str
 CALL_S = 60.0
+LOOK_S = 0.25  # for what a command that runs on has said
+GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SuperLink:
-    """The Control API's address, the root of its certificate (PEM), and FLWR_HOME."""
+    """The Control API's address, the root of its certificate (PEM), and FLWR_HOME.
+
+    What is started to ask it belongs to the order `order_id`, and ends with it.
+    """
 
     address: str  # host:port
     ca: Path
     home: Path
+    order_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,7 @@ class ControlCommand:
 
     def __init__(self, link: SuperLink) -> None:
         self._home = link.home
-        self._environ = install.environment(link.home, {}, os.environ)
+        self._environ = install.environment(link.home, {MARKER: link.order_id}, os.environ)
         (link.home / "config.toml").write_text(
             '[superlink]\ndefault = "broker"\n\n[superlink.broker]\n'
             f"address = {json.dumps(link.address)}\n"
@@ -180,26 +188,31 @@ class ControlCommand:
         return RunStatus(state, end, str(run.get("status-details") or ""))
 
     def follow(self, run_id: str) -> Iterator[str]:
-        argv = [install.command("flwr"), "log", run_id, "broker", "--stream"]
-        with subprocess.Popen(
-            argv, env=self._environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as child:
-            assert child.stdout is not None
-            yield from child.stdout
+        pieces: SimpleQueue[bytes] = SimpleQueue()
+        child = self._start(["log", run_id, "broker", "--stream"], pieces.put)
+        text = codecs.getincrementaldecoder("utf-8")("replace")
+        ended = False
+        try:
+            while not ended:
+                ended = child.wait(LOOK_S) is not None
+                while not pieces.empty():
+                    yield text.decode(pieces.get())
+        finally:
+            child.stop()
+
+    def _start(self, arguments: list[str], on_output: Output, *wrapper: str) -> Process:
+        argv = [*wrapper, install.command("flwr"), *arguments]
+        return spawn(argv, cwd=self._home, env=self._environ, on_output=on_output, grace_s=GRACE_S)
 
     def _ask(self, *arguments: str) -> dict[str, Any]:
-        argv = [install.command("flwr"), *arguments, "--format", "json"]
+        said: list[bytes] = []
+        quiet = ("sh", "-c", 'exec "$@" 2>/dev/null', "sh")  # warnings are no part of the JSON
+        child = self._start([*arguments, "--format", "json"], said.append, *quiet)
+        child.wait(CALL_S)
+        child.stop()
         try:
-            done = subprocess.run(
-                argv,
-                env=self._environ,
-                capture_output=True,
-                text=True,
-                timeout=CALL_S,
-                check=False,
-            )
-            answer = json.loads(done.stdout)
-        except (subprocess.TimeoutExpired, ValueError) as exc:
+            answer = json.loads(b"".join(said))
+        except ValueError as exc:
             raise UnknownOutcomeError(f"flwr {arguments[0]}: no answer in JSON") from exc
         if not isinstance(answer, dict) or not answer.get("success"):
             raise RequestError(f"flwr {arguments[0]}: {_words(answer)}")

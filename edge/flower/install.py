@@ -23,7 +23,10 @@ _OFF = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
 }
-_INHERITED = ("LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HOME")
+_INHERITED = (
+    *("LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HOME"),
+    "BROKER_MACHINE",  # by which the machine that we run in, if it is one of processes, is cleaned
+)
 TASK_POLL_S = 0.25  # faster costs more CPU than it saves time
 # One thread for each process: several ClientApps share a small machine in most trials.
 _THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

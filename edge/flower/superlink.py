@@ -49,6 +49,7 @@ class Patience:
 class _Stage:
     """One order while it is carried out."""
 
+    order_id: str
     folder: Path
     report: Report
     stop: threading.Event
@@ -69,7 +70,7 @@ class SuperLinkRunner:
 
     def run(self, work: Work, folder: Path, report: Report, stop: threading.Event) -> None:
         install.require()
-        stage = _Stage(folder, report, stop, federation_of(work.spec))
+        stage = _Stage(work.id, folder, report, stop, federation_of(work.spec))
         stage.artifacts.mkdir(parents=True, exist_ok=True)
         report.state(OrderState.RUNNING)
         environ = install.environment(folder / "flwr", _told(stage), os.environ)
@@ -90,7 +91,8 @@ class SuperLinkRunner:
     def _carry(self, stage: _Stage, house: House, closing: ExitStack) -> tuple[OrderState, str]:
         server = start_superlink(house, stage.stop, self._patience.start_s)
         house.start(superexec(house, server.address, tls=True), Output(stage.folder / "apps.log"))
-        link = SuperLink(server.address, house.loopback.certificate, stage.folder / "flwr")
+        home = stage.folder / "flwr"
+        link = SuperLink(server.address, house.loopback.certificate, home, stage.order_id)
         control = connect(link)
         for member in stage.federation.members.values():
             stage.sites[control.register(member.key, member.name)] = member.node_id

@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -31,81 +32,87 @@ from broker.model import (
 from broker.place.choose import place
 
 SOURCES = (Source("old list", "2025-01-01"), Source("new list", "2026-01-01"))
-AWS = ("eu-north-1", "us-east-1", "nowhere-1")
-GCP = ("europe-west4", "us-central1")
+REGIONS = {
+    "aws": ("eu-north-1", "us-east-1", "nowhere-1"),
+    "gcp": ("europe-west4", "us-central1"),
+}
+CAPS = (None, None, Decimal("0.2"), Decimal("0.35"), Decimal("0.1"))
+AMOUNTS = (2.0, 4.0, 3.75, 16.0)
+LOCKED = ({}, {}, {"aws@lab": "no key"}, {"aws": "expired", "local": "asleep"})
 
 
-def rows_in(*regions: str) -> st.SearchStrategy[list[Row]]:
-    """Up to 40 rows in at most four pools, so that pools have several."""
-    accelerators = st.sampled_from([(None, 0.0), (None, 0.0), ("L4", 1.0), ("L4", 8.0)])
-    pool_facts = st.tuples(
-        st.sampled_from(regions),
-        st.sampled_from([None, "a", "b"]),
-        st.sampled_from(["spot", "on-demand"]),
-        accelerators,
-        st.sampled_from(SOURCES),
+def rows_of(provider: str, random: Random) -> list[Row]:
+    """Up to 60 rows in at most five pools, so that pools have several and prices are equal."""
+    pools = [pool_facts(provider, random) for _ in range(random.randint(1, 5))]
+    rows = [a_row(*random.choice(pools), random) for _ in range(random.randint(0, 60))]
+    # offers of one name differ in nothing: which of two equals is shown is not a law
+    return list({write.name(row): row for row in rows}.values())
+
+
+def pool_facts(provider: str, random: Random) -> tuple:
+    region = random.choice(REGIONS[provider])
+    return (
+        region,
+        random.choice([None, f"{region}a", f"{region}b"]),
+        random.choice(["spot", "on-demand"]),
+        random.choice([(None, 0.0), (None, 0.0), ("L4", 1.0), ("L4", 8.0)]),
+        random.choice(SOURCES),
     )
-    shape = st.tuples(
-        st.integers(0, 3),
-        st.sampled_from(["s", "m", "l", "xl", "2xl", "4xl", "8xl", ""]),
-        st.sampled_from([None, 2.0, 4.0, 8.0]),
-        st.sampled_from([None, 4.0, 3.75, 32.0]),
-        st.none() | st.integers(1, 5).map(lambda tenths: tenths * 100_000),
+
+
+def a_row(region, zone, market, accelerator, source, random: Random) -> Row:
+    name = random.choice(["", "m", *(f"s{number}" for number in range(20))])
+    vcpus = random.choice([None, 2.0, 4.0, 8.0])
+    memory = random.choice([None, 4.0, 3.75, 32.0])
+    micros = random.choice([None, *(tenths * 100_000 for tenths in range(1, 6))])
+    return Row(region, zone, name, market, vcpus, memory, *accelerator, micros, source)
+
+
+def an_amount(random: Random) -> AtLeast | None:
+    return usually_none(random, AtLeast(random.choice(AMOUNTS), random.random() < 0.7))
+
+
+def usually_none(random: Random, *others):
+    return random.choice(others) if random.random() < 0.3 else None
+
+
+def an_alternative(random: Random) -> Resources:
+    line = Location("task.yaml", random.randint(1, 9))
+    return Resources(
+        accelerator=usually_none(random, "L4"),
+        accelerator_count=random.choice([0.0, 1.0, 8.0]),
+        cpus=an_amount(random),
+        memory_gib=an_amount(random),
+        market=usually_none(random, Market.SPOT, Market.ON_DEMAND),
+        cloud=usually_none(random, "aws", "aws@lab"),
+        region=usually_none(random, "eu-north-1", "europe-west4"),
+        zone=usually_none(random, "eu-north-1a"),
+        instance_type=usually_none(random, "m", "s1"),
+        max_usd_per_hour=random.choice(CAPS),
+        locations={"cpus": line, "max_hourly_cost": line},
     )
 
-    def made(facts, shapes) -> list[Row]:
-        rows = []
-        for at, name, vcpus, memory, micros in shapes:
-            region, letter, market, accelerator, source = facts[at % len(facts)]
-            zone = letter and f"{region}{letter}"
-            machine = (name, market, vcpus, memory, *accelerator, micros, source)
-            rows.append(Row(region, zone, *machine))
-        # offers of one name differ in nothing: which of two equals is shown is not a law
-        return list({write.name(row): row for row in rows}.values())
 
-    several = st.lists(pool_facts, min_size=1, max_size=4)
-    return st.builds(made, several, st.lists(shape, max_size=40))
+def a_demand(random: Random) -> Demand:
+    return Demand(
+        name="train",
+        alternatives=tuple(an_alternative(random) for _ in range(random.choice([0, 1, 1, 2, 3]))),
+        nodes=random.randint(1, 3),
+        duration_h=random.choice([None, Decimal(1), Decimal(3)]),
+        budget_usd=random.choice([None, None, Decimal("0.6"), Decimal("0.9")]),
+    )
 
 
-def mostly(usual, *others):
-    return st.sampled_from([usual] * 3 + list(others))
+def some_clouds(random: Random) -> dict[str, frozenset[str] | None] | None:
+    known = {
+        "aws": random.choice([None, frozenset({"eu-north-1"})]),
+        "aws@lab": random.choice([None, frozenset({"us-east-1", "nowhere-1"})]),
+        "gcp": None,
+    }
+    named = random.sample(sorted(known), random.randint(0, 3))
+    return random.choice([None, {name: known[name] for name in named}])
 
 
-amounts = mostly(
-    None, AtLeast(2.0, or_more=True), AtLeast(4.0), AtLeast(3.75), AtLeast(16.0, or_more=True)
-)
-asked = st.builds(
-    Resources,
-    accelerator=mostly(None, "L4"),
-    accelerator_count=st.sampled_from([0.0, 1.0, 8.0]),
-    cpus=amounts,
-    memory_gib=amounts,
-    market=mostly(None, Market.SPOT, Market.ON_DEMAND),
-    cloud=mostly(None, "aws", "aws@lab"),
-    region=mostly(None, "eu-north-1", "europe-west4"),
-    zone=mostly(None, "eu-north-1a"),
-    instance_type=mostly(None, "m"),
-    max_usd_per_hour=st.sampled_from([None, Decimal("0.2"), Decimal("0.35"), Decimal("0.1")]),
-    locations=st.integers(1, 9).map(
-        lambda line: {name: Location("task.yaml", line) for name in ("cpus", "max_hourly_cost")}
-    ),
-)
-demands = st.builds(
-    Demand,
-    name=st.just("train"),
-    alternatives=st.lists(asked, max_size=3).map(tuple),
-    nodes=st.integers(1, 3),
-    duration_h=st.sampled_from([None, Decimal(1), Decimal(3)]),
-    budget_usd=st.sampled_from([None, None, Decimal("0.6"), Decimal("0.9")]),
-)
-clouds = st.none() | st.fixed_dictionaries(
-    {},
-    optional={
-        "aws": st.sampled_from([None, frozenset({"eu-north-1"})]),
-        "aws@lab": st.sampled_from([None, frozenset({"us-east-1", "nowhere-1"})]),
-        "gcp": st.none(),
-    },
-)
 local = Offer(
     cloud="local",
     region="here",
@@ -162,21 +169,15 @@ def silent(offer: Offer) -> Decision:
     return ByPool()(offer)
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    rows_in(*AWS),
-    rows_in(*GCP),
-    demands,
-    clouds,
-    st.sampled_from([ByPool(), ByPrice(), ByOffer(), silent]),
-    st.sampled_from([{}, {"aws@lab": "no key"}, {"aws": "expired", "local": "asleep"}]),
-)
-def test_the_fast_plan_is_the_naive_plan(
-    make_catalog, aws, gcp, demand, clouds, judge, locked
-) -> None:
+@settings(max_examples=400, deadline=None)
+@given(st.randoms(use_true_random=True))
+def test_the_fast_plan_is_the_naive_plan(make_catalog, random) -> None:
+    rows = {provider: rows_of(provider, random) for provider in REGIONS}
+    demand, locked = a_demand(random), random.choice(LOCKED)
+    judge = random.choice([ByPool(), ByPrice(), ByOffer(), silent])
     with tempfile.TemporaryDirectory() as folder:
-        catalog = make_catalog(Path(folder) / "catalog.db", {"aws": aws, "gcp": gcp})
-        candidates = pool.snapshot(catalog, clouds, [local], locked)
+        catalog = make_catalog(Path(folder) / "catalog.db", rows)
+        candidates = pool.snapshot(catalog, some_clouds(random), [local], locked)
         fast = pool.plan(demand, candidates, judge)
         offers = list(pool.offers(candidates))
     naive = place(demand, offers, judge, locked)
@@ -230,8 +231,8 @@ BIG = AtLeast(64.0)
             Demand(
                 "any",
                 tuple(
-                    Resources(cpus=BIG, locations={"cpus": Location("task.yaml", line)})
-                    for line in (7, 3)
+                    Resources(cpus=BIG, instance_type=name, locations={"cpus": Location("t", line)})
+                    for name, line in (("s", 7), (None, 3))
                 ),
             ),
             ByPool(),

@@ -14,24 +14,14 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 
-def listening() -> set[str]:
-    """Every listening TCP port of this machine."""
-    ports = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            if line.split()[3] == "0A":
-                ports.add(line.split()[1])
-    return ports
-
-
-def ports_of(shell: Any) -> set[str]:
-    """Listening ports of the processes that belong to this shell's folder."""
-    inodes = set()
+def sockets_of(shell: Any) -> set[str]:
+    """Sockets of the processes that belong to this shell's folder."""
+    inodes: set[str] = set()
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
             if str(shell.folder).encode() in words:
-                inodes |= {os.readlink(link) for link in (entry / "fd").iterdir()}
+                inodes |= {str(link.readlink()) for link in (entry / "fd").iterdir()}
         except (OSError, ValueError):
             continue
     return {name for name in inodes if name.startswith("socket:")}
@@ -55,7 +45,7 @@ def test_three_sites_train_and_the_receipt_says_so(shell: Any) -> None:
     assert plan
     assert "Why not the others" in done.err
     assert not shell.processes()
-    assert not ports_of(shell)
+    assert not sockets_of(shell)
     assert {path.name for path in shell.folder.iterdir()} == {"d"}
 
 
@@ -66,7 +56,9 @@ def test_a_folder_that_no_demo_made_is_left_alone(shell: Any) -> None:
     assert (shell.folder / "d" / "mine").exists()
 
 
-@pytest.mark.parametrize("moment", ["at once", "[1/4]", "[2/4]", "[3/4]", "is ready", "round 1"])
+@pytest.mark.parametrize(
+    "moment", ["at once", "[1/4]", "[2/4]", "[3/4]", "superlink on aggregator-0: ready", "round 1"]
+)
 def test_an_interrupt_at_any_moment_leaves_nothing_running(
     moment: str, shell: Any, eventually: Callable[..., Any]
 ) -> None:
@@ -79,7 +71,7 @@ def test_an_interrupt_at_any_moment_leaves_nothing_running(
     assert process.returncode in {130} | before_python_listens, err
     assert "Traceback" not in err
     assert not shell.processes()
-    assert not ports_of(shell)
+    assert not sockets_of(shell)
 
 
 def test_a_killed_demo_is_cleaned_up_by_its_own_children(

@@ -59,7 +59,9 @@ def test_a_task_runs_on_an_instance_that_ends_with_it(cloud: Any) -> None:
 
 
 def test_a_sold_out_offer_falls_through_to_the_next(cloud: Any, sandbox: Any) -> None:
-    plan = cloud.write("t.yaml", TASK.format(run="echo here")) and cloud("plan", "t.yaml", "-o", "json")
+    plan = cloud.write("t.yaml", TASK.format(run="echo here")) and cloud(
+        "plan", "t.yaml", "-o", "json"
+    )
     first, second, *_ = [
         plan.data["placements"][0]["offer"],
         *plan.data["placements"][0]["fallbacks"],

@@ -12,7 +12,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-HELLO = "name: hello\nresources: {cpus: 1+, infra: local}\nenvs: {WHO: world}\nrun: echo hello $WHO\n"
+HELLO = (
+    "name: hello\nresources: {cpus: 1+, infra: local}\nenvs: {WHO: world}\nrun: echo hello $WHO\n"
+)
 LONG = "name: long\nresources: {infra: local}\nrun: |\n  echo started\n  sleep 1000 & sleep 1000\n"
 
 
@@ -48,7 +50,9 @@ def test_a_detached_run_is_carried_by_a_background_engine_that_ends_itself(
     shell.write("t.yaml", LONG)
     assert shell("up", "t.yaml", "--detach").code == 0
     eventually(lambda: "started" in shell("logs", "long").out)
-    engine = next(one for one in shell("doctor", "-o", "json").data["findings"] if one["name"] == "engine")
+    engine = next(
+        one for one in shell("doctor", "-o", "json").data["findings"] if one["name"] == "engine"
+    )
     assert "background process" in engine["text"]
     done = shell("down", "long")
     assert (done.code, "1 of 1 leases closed" in done.out) == (0, True), done.err

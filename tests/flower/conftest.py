@@ -1,9 +1,10 @@
-"""A trust of its own, nodes with keys, a report that remembers, a SuperLink that only answers."""
+"""A trust of its own, nodes with keys, a report that remembers, runners, a SuperLink that only answers."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import socket
 import ssl
 import threading
@@ -25,11 +26,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from broker.federation.app import build, overrides
 from broker.model import OrderState
 from edge.flower.tls import Loopback, make_loopback
-from edge.runner import Identity
+from edge.runner import Identity, Runner, Work
 
 NOW = dt.datetime.now(dt.UTC)
+ROOT = Path(__file__).resolve().parents[2]
+HOSPITALS = ROOT / "examples" / "hospitals"
+DATA = "breast-cancer"
 
 
 def until(true: Callable[[], bool], within_s: float, what: str = "it") -> None:
@@ -165,6 +170,73 @@ class Told:
         return self.states[-1][0]
 
 
+class Stage:
+    """Runners in threads, as an agent has them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.stops: dict[str, threading.Event] = {}
+        self.told: dict[str, Told] = {}
+        self.threads: dict[str, threading.Thread] = {}
+
+    def start(self, name: str, runner: Runner, kind: str, spec: dict[str, Any]) -> Told:
+        folder = self._folder / name
+        folder.mkdir()
+        stop, told = threading.Event(), Told()
+        work = Work(f"or_test_{os.getpid()}_{name}", "run_1", kind, spec)
+        thread = threading.Thread(target=runner.run, args=(work, folder, told, stop))
+        self.stops[name], self.told[name], self.threads[name] = stop, told, thread
+        thread.start()
+        return told
+
+    def wait(self, name: str, true: Callable[[Told], bool], within_s: float) -> None:
+        """Until it is true of what the runner told; its end without that is a failure at once."""
+        told, thread = self.told[name], self.threads[name]
+        until(lambda: true(told) or not thread.is_alive(), within_s, name)
+        assert true(told), (told.states, bytes(told.text).decode())
+
+    def stop(self, *names: str) -> None:
+        for name in names or tuple(self.stops):
+            self.stops[name].set()
+        for name in names or tuple(self.threads):
+            self.threads[name].join(30)
+            assert not self.threads[name].is_alive(), name
+
+
+def marked(agent: int | None = None) -> list[str]:
+    """Command lines of all that carries a mark of the orders of a process, of this one by default."""
+    mark = f"BROKER_ORDER=or_test_{agent or os.getpid()}_".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def superlink_spec(sites: list[Site], rounds: int, min_sites: int) -> dict[str, Any]:
+    app = build(HOSPITALS / "app")
+    return {
+        "app": app.spec(),
+        "run_config": overrides(app, rounds, {"round-timeout": 60.0}),
+        "rounds": rounds,
+        "min_sites": min_sites,
+        "sites": [site.spec() for site in sites],
+    }
+
+
+def supernode_spec(aggregator: Told) -> dict[str, Any]:
+    where = aggregator.said(OrderState.READY)
+    assert where is not None
+    return {
+        "aggregator": where["address"],
+        "aggregator_name": where["name"],
+        "dataset": DATA,
+    }
+
+
 class Upstream:
     """What stands behind the listener: answers every request alike and keeps the bytes."""
 
@@ -235,3 +307,24 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
     server = Upstream(tmp_path / "upstream")
     yield server
     server.close()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("make_data", HOSPITALS / "make_data.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("data")
+    module.main([str(folder)])
+    return folder

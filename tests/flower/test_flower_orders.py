@@ -182,7 +182,13 @@ def test_small_artifacts_go_home_and_large_ones_are_named(tmp_path: Path) -> Non
 
 
 def test_flowers_processes_get_named_variables_and_the_switches(tmp_path: Path) -> None:
-    base = {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s", "HTTPS_PROXY": "p", "LANG": "C"}
+    base = {
+        "PATH": "/bin",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "HTTPS_PROXY": "p",
+        "LANG": "C",
+        "BROKER_MACHINE": "/m",
+    }
     found = install.environment(tmp_path, {"BROKER_ROUNDS": "3"}, base)
     assert not {"AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY"} & found.keys()
     assert found["FLWR_TELEMETRY_ENABLED"] == "0"
@@ -191,6 +197,7 @@ def test_flowers_processes_get_named_variables_and_the_switches(tmp_path: Path) 
     assert found["FLWR_HOME"] == str(tmp_path)
     assert found["PATH"].endswith(f"{os.pathsep}/bin")
     assert found["BROKER_ROUNDS"] == "3"
+    assert found["BROKER_MACHINE"] == "/m", "a machine of processes is cleaned by this mark"
 
 
 @pytest.mark.parametrize("found", [None, "1.30.0", "1.42.0"])

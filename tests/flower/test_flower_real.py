@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from broker.errors import RequestError
-from broker.federation.app import build, overrides
+from broker.federation.app import build
 from broker.model import OrderState
 from edge.flower import install
 from edge.flower.audit import broken_at
@@ -27,84 +26,22 @@ from edge.flower.superlink import Patience, SuperLinkRunner
 from edge.flower.supernode import SuperNodeRunner
 from edge.flower.tls import make_loopback
 from edge.processes import ProcessGroup
-from edge.runner import Runner, Work
-from tests.flower.conftest import NOW, Site, Told, Trust, until
+from tests.flower.conftest import (
+    DATA,
+    HOSPITALS,
+    NOW,
+    Stage,
+    Trust,
+    marked,
+    superlink_spec,
+    supernode_spec,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
-HOSPITALS = ROOT / "examples" / "hospitals"
-DATA = "breast-cancer"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(280),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what flwr imports
 ]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("make_data", HOSPITALS / "make_data.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    folder = tmp_path_factory.mktemp("data")
-    module.main([str(folder)])
-    return folder
-
-
-class Stage:
-    """Runners in threads, as an agent has them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.stops: dict[str, threading.Event] = {}
-        self.told: dict[str, Told] = {}
-        self.threads: dict[str, threading.Thread] = {}
-
-    def start(self, name: str, runner: Runner, kind: str, spec: dict[str, Any]) -> Told:
-        folder = self._folder / name
-        folder.mkdir()
-        stop, told = threading.Event(), Told()
-        work = Work(f"or_test_{os.getpid()}_{name}", "run_1", kind, spec)
-        thread = threading.Thread(target=runner.run, args=(work, folder, told, stop))
-        self.stops[name], self.told[name], self.threads[name] = stop, told, thread
-        thread.start()
-        return told
-
-    def wait(self, name: str, true: Callable[[Told], bool], within_s: float) -> None:
-        """Until it is true of what the runner told; its end without that is a failure at once."""
-        told, thread = self.told[name], self.threads[name]
-        until(lambda: true(told) or not thread.is_alive(), within_s, name)
-        assert true(told), (told.states, bytes(told.text).decode())
-
-    def stop(self, *names: str) -> None:
-        for name in names or tuple(self.stops):
-            self.stops[name].set()
-        for name in names or tuple(self.threads):
-            self.threads[name].join(30)
-            assert not self.threads[name].is_alive(), name
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(tmp_path)
-    yield made
-    made.stop()
-
-
-def marked() -> list[str]:
-    """Command lines of every process that carries the mark of this test's orders."""
-    mark = f"BROKER_ORDER=or_test_{os.getpid()}_".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and mark in (entry / "environ").read_bytes():
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return found
 
 
 def listening() -> set[str]:
@@ -121,27 +58,6 @@ def listening() -> set[str]:
         if cells[3] == "0A" and f"socket:[{cells[9]}]" in sockets:
             found.add(cells[1])
     return found
-
-
-def superlink_spec(sites: list[Site], rounds: int, min_sites: int) -> dict[str, Any]:
-    app = build(HOSPITALS / "app")
-    return {
-        "app": app.spec(),
-        "run_config": overrides(app, rounds, {"round-timeout": 60.0}),
-        "rounds": rounds,
-        "min_sites": min_sites,
-        "sites": [site.spec() for site in sites],
-    }
-
-
-def supernode_spec(aggregator: Told) -> dict[str, Any]:
-    where = aggregator.said(OrderState.READY)
-    assert where is not None
-    return {
-        "aggregator": where["address"],
-        "aggregator_name": where["name"],
-        "dataset": DATA,
-    }
 
 
 def test_three_hospitals_learn_more_together_than_the_best_alone(

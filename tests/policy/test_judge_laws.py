@@ -280,3 +280,30 @@ def test_a_lower_price_is_never_refused_more(
     judge = Judge(policy, demand)
     assert len(judge(cheaper).reasons) <= len(judge(offer).reasons)
     assert judge(cheaper).preference >= judge(offer).preference
+
+
+@given(policies(), DEMANDS, OFFERS, OFFERS)
+@settings(max_examples=400)
+def test_what_it_says_moves_it_is_all_that_moves_it(
+    policy: Policy, demand: Demand, offer: Offer, other: Offer
+) -> None:
+    """Same facts, and the same bounds below the price: the same verdict, whatever else differs."""
+    judge = Judge(policy, demand)
+    alike = _with_facts(other, offer, judge.facts)
+    assume((offer.price is None) == (alike.price is None))
+    assume(_passed(judge, offer) == _passed(judge, alike))
+    one, two = judge(offer), judge(alike)
+    assert [reason.rule for reason in one.reasons] == [reason.rule for reason in two.reasons]
+    assert one.preference == two.preference
+
+
+def _with_facts(other: Offer, offer: Offer, facts: frozenset[str]) -> Offer:
+    """Another offer with these facts of the first."""
+    tops = {name.partition(".")[0] for name in facts} - {"price"}
+    return replace(other, **{name: getattr(offer, name) for name in tops})
+
+
+def _passed(judge: Judge, offer: Offer) -> list[bool]:
+    if offer.price is None:
+        return []
+    return [offer.price.usd_per_hour > bound for bound in judge.bounds]
