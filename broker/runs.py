@@ -33,6 +33,7 @@ from broker.model import (
     Task,
 )
 
+SIGNALLED = 128  # a shell adds the signal's number to this
 NewId = Callable[[str], str]  # prefix -> a fresh id, sorting after those made before
 
 
@@ -65,6 +66,7 @@ class Patience:
     lost: timedelta = timedelta(seconds=30)  # a node silent for longer is LOST
     boot: timedelta = timedelta(seconds=600)  # a machine without an agent for longer is replaced
     cancel: timedelta = timedelta(seconds=20)  # for agents to end cancelled orders
+    settle: timedelta = timedelta(seconds=10)  # for a cloud to tell that it took a machine away
 
 
 # ------------------------------------------------------------------------------------- admission
@@ -158,6 +160,20 @@ def stale_orders(world: World) -> list[Order]:
         for order in world.orders
         if order.state not in ENDED and (order.lease_id, order.attempt_id) not in held
     ]
+
+
+def lost(world: World, order: Order) -> bool:
+    """Its machine went away: also when the work was killed, and said so, a moment before."""
+    if order.state is OrderState.LOST:
+        return True
+    lease = next(lease for lease in world.leases if lease.id == order.lease_id)
+    held = lease.attempt.id if lease.attempt else None
+    return order.state in ENDED - {OrderState.SUCCEEDED} and held != order.attempt_id
+
+
+def just_ended(world: World, order: Order, patience: Patience) -> bool:
+    """So lately that the cloud may still have to tell that it took the machine away."""
+    return order.finished_at is not None and world.now - order.finished_at < patience.settle
 
 
 def overdue_leases(world: World, boot: timedelta) -> list[Save]:
@@ -269,7 +285,7 @@ def advance(world: World, patience: Patience = Patience()) -> list[Row]:
         return go_on_closing(world, patience)
     if not world.run.wanted:
         return begin_closing(world, RunState.CANCELLED, world.run.reason or "cancelled")
-    return _ended_lease(world) or _overdue(world, patience) or _gang(world)
+    return _ended_lease(world) or _overdue(world, patience) or _gang(world, patience)
 
 
 def _lost_event(world: World, order: Order) -> Event:
@@ -296,7 +312,7 @@ def _overdue(world: World, patience: Patience) -> list[Row]:
     return [*(save.lease for save in saves), *told]
 
 
-def _gang(world: World) -> list[Row]:
+def _gang(world: World, patience: Patience) -> list[Row]:
     """The orders that count are the newest of each lease: make, watch and make them again."""
     newest = {order.lease_id: order for order in world.orders}
     orders = [newest[lease.id] for lease in world.leases if lease.id in newest]
@@ -306,10 +322,10 @@ def _gang(world: World) -> list[Row]:
         return begin_closing(world, RunState.SUCCEEDED, "")
     if not any(order.state in ENDED - {OrderState.SUCCEEDED} for order in orders):
         return []
-    return _broken(world, orders)
+    return _broken(world, orders, patience)
 
 
-def _broken(world: World, orders: list[Order]) -> list[Row]:
+def _broken(world: World, orders: list[Order], patience: Patience) -> list[Row]:
     """One rank is out: the others stop first. A lost machine restarts all; else the run fails.
 
     The verdict waits until all have ended: a rank often fails because another's machine went away,
@@ -320,9 +336,17 @@ def _broken(world: World, orders: list[Order]) -> list[Row]:
     if any(order.state not in ENDED for order in orders):
         return []
     failed = [order for order in orders if order.state is OrderState.FAILED]
-    if failed and not any(order.state is OrderState.LOST for order in orders):
+    if failed and not any(lost(world, order) for order in orders):
+        if any(_unsettled(world, order, patience) for order in failed):
+            return []
         return begin_closing(world, RunState.FAILED, _failure(world, failed[0]))
     return _start(world) or _recovering(world)
+
+
+def _unsettled(world: World, order: Order, patience: Patience) -> bool:
+    """Killed by a signal just now: that is also how the end of a machine looks from inside."""
+    killed = order.exit_code is not None and order.exit_code > SIGNALLED
+    return killed and just_ended(world, order, patience)
 
 
 def _failure(world: World, order: Order) -> str:

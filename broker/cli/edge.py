@@ -15,6 +15,7 @@ from broker.errors import UsageError
 from broker.model import Node, NodeState
 
 app = typer.Typer(rich_markup_mode="markdown", no_args_is_help=True)
+SILENT = timedelta(seconds=60)
 NodeArgument = Annotated[str, typer.Argument(help="Id, prefix or name of an edge node.")]
 
 
@@ -142,7 +143,7 @@ def _row(node: Node) -> list[object]:
     return [
         node.id,
         node.name,
-        node.state,
+        _heard(node),
         node.country,
         ",".join(data.name for data in node.datasets),
         sum(data.rows for data in node.datasets),
@@ -151,6 +152,12 @@ def _row(node: Node) -> list[object]:
         gpu,
         f"{text.age(node.seen_at, utc_now())} ago" if node.seen_at else None,
     ]
+
+
+def _heard(node: Node) -> str:
+    """The state; `silent` for one that was online when an engine last listened."""
+    recently = node.seen_at and utc_now() - node.seen_at < SILENT
+    return node.state if node.state is not NodeState.ONLINE or recently else "silent"
 
 
 def _json(node: Node) -> dict[str, Any]:

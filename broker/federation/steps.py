@@ -116,11 +116,11 @@ def _too_few(world: World, left: int, why: str) -> list[Row]:
 
 def _epoch(world: World, patience: Patience) -> list[Row]:
     links = [order for order in world.orders if order.kind == "superlink"]
-    if not links or links[-1].state is OrderState.LOST:
+    if not links or runs.lost(world, links[-1]):
         return _begin(world, len(links), patience)
     link = links[-1]
     if link.state in ENDED:
-        return _ended(world, link)
+        return _ended(world, link, patience)
     if link.state is OrderState.READY:
         return _seat_sites(world, link)
     return []
@@ -261,8 +261,13 @@ def _order(world: World, lease: Lease, node: Node, work: tuple[str, dict[str, An
 # --------------------------------------------------------------------------------------------- end
 
 
-def _ended(world: World, link: Order) -> list[Row]:
-    """The superlink's own record is the result; how it ended is the outcome."""
+def _ended(world: World, link: Order, patience: Patience) -> list[Row]:
+    """The superlink's own record is the result; how it ended is the outcome.
+
+    An end that nobody asked for may be the end of its machine: that is waited for a little.
+    """
+    if link.state is not OrderState.SUCCEEDED and runs.just_ended(world, link, patience.agents):
+        return []
     kept = {key: link.data[key] for key in RECORD if key in link.data}
     conclude = partial(_conclude, world, result=kept)
     if link.state is OrderState.SUCCEEDED:

@@ -178,6 +178,31 @@ def test_a_failed_rank_fails_the_run_when_the_others_have_ended(
     assert (closing.reason, closing.closing_at) == (reason, NOW)
 
 
+def killed(ago: timedelta, **more: Any) -> tuple[Lease, Node | None, Order | None]:
+    lease, node, order = rank(0, OrderState.FAILED, **more)
+    assert order
+    return lease, node, replace(order, exit_code=143, finished_at=NOW - ago)
+
+
+def test_killed_work_is_no_failure_until_the_cloud_had_time_to_tell_of_its_machine() -> None:
+    assert advance(world(killed(1 * S), state=RunState.RUNNING)) == []
+    late = advance(world(killed(60 * S), state=RunState.RUNNING))
+    assert one(late, Run).outcome is RunState.FAILED
+    other_end = replace(killed(1 * S)[2], exit_code=3)  # type: ignore[type-var]
+    lease, node, _ = killed(1 * S)
+    soon = advance(world((lease, node, other_end), state=RunState.RUNNING))
+    assert one(soon, Run).outcome is RunState.FAILED
+
+
+def test_work_that_was_killed_with_its_machine_is_done_again_on_the_next() -> None:
+    """The agent said "failed" with its last breath; the lease is on another machine by now."""
+    moved = killed(60 * S, attempt=Attempt("at_new", OTHER, START, "i-new", launched_at=NOW))
+    rows = advance(world(moved, state=RunState.RUNNING))
+    assert not [row for row in rows if isinstance(row, Run) and row.outcome]
+    waiting = killed(60 * S, state=LeaseState.PENDING, attempt=None)
+    assert one(advance(world(waiting, state=RunState.RUNNING)), Run).state is RunState.PENDING
+
+
 def test_a_rank_that_failed_because_another_machine_was_lost_restarts_the_run() -> None:
     gone = rank(0, OrderState.LOST, state=LeaseState.PENDING, attempt=None)
     rows = advance(world(gone, rank(1, OrderState.FAILED), state=RunState.RUNNING))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from broker.errors import RequestError
 from broker.model import ENDED, OrderState
 from edge.process import ProcessRunner
 from edge.runner import Identity, Work
+
+ORDER = f"or_{os.getpid()}"  # of this worker alone: groups are found by it on the whole machine
 
 
 @dataclass
@@ -46,7 +49,7 @@ def carry(tmp_path):
 
     def carry(stop: threading.Event | None = None, **spec) -> Heard:
         heard = Heard()
-        work = Work("or_1", "run_1", "process", {"setup": None, "envs": {}, **spec})
+        work = Work(ORDER, "run_1", "process", {"setup": None, "envs": {}, **spec})
         ProcessRunner(identity, grace_s=0.3).run(work, tmp_path, heard, stop or threading.Event())
         return heard
 
@@ -77,9 +80,13 @@ def test_environment_is_the_orders_over_a_small_base(carry, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
     heard = carry(run="env", envs={"WHO": "world", "BROKER_ORDER": "forged", "N": 3})
     lines = heard.output.decode().splitlines()
-    assert {"WHO=world", "N=3", "BROKER_ORDER=or_1", "BROKER_RUN=run_1", "BROKER_NODE=node-1"} <= {
-        *lines
-    }
+    assert {
+        "WHO=world",
+        "N=3",
+        f"BROKER_ORDER={ORDER}",
+        "BROKER_RUN=run_1",
+        "BROKER_NODE=node-1",
+    } <= {*lines}
     assert "canary" not in heard.output.decode()
 
 

@@ -15,6 +15,7 @@ import pytest
 from edge import warden
 from edge.processes import CHUNK, MARKER, ProcessGroup, base_env, spawn, stop_all
 
+ORDER = f"or_{os.getpid()}"  # of this worker alone: groups are found by it on the whole machine
 ROOT = Path(__file__).resolve().parents[2]
 DAEMONS = {
     "in the background": "{stay} &",
@@ -41,7 +42,7 @@ def token(tmp_path):
 def run(tmp_path):
     """Run a script in a group until it ends; its exit code and output."""
 
-    def run(script: str, grace_s: float = 0.3, order_id: str = "or_1") -> tuple[int, bytes]:
+    def run(script: str, grace_s: float = 0.3, order_id: str = ORDER) -> tuple[int, bytes]:
         output = bytearray()
         with ProcessGroup(order_id, grace_s) as group:
             process = group.spawn(
@@ -66,7 +67,7 @@ def test_a_command_that_is_not_there_or_cannot_run_says_so(tmp_path):
     (tmp_path / "plain").write_text("no program")
     for command, code in (("/no/such/program", 127), (str(tmp_path / "plain"), 126)):
         output = bytearray()
-        with ProcessGroup("or_1") as group:
+        with ProcessGroup(ORDER) as group:
             process = group.spawn([command], cwd=tmp_path, env={}, on_output=output.extend)
             assert process.wait(30) == code
         assert command.encode() in output
@@ -82,7 +83,7 @@ def test_ten_megabytes_of_output_take_no_more_memory_than_a_few_chunks(tmp_path)
     sizes = []
     tracemalloc.start()
     try:
-        with ProcessGroup("or_1") as group:
+        with ProcessGroup(ORDER) as group:
             process = group.spawn(
                 ["head", "-c", "10000000", "/dev/zero"],
                 cwd=tmp_path,
@@ -108,7 +109,7 @@ def test_what_a_script_leaves_behind_ends_with_it(run, alive, token, how):
 @pytest.mark.parametrize("how", DAEMONS)
 def test_a_stop_ends_the_script_and_all_it_started(tmp_path, alive, eventually, token, how):
     script = DAEMONS[how].format(stay=stay(token)) + f"\n{stay(token + '-front')}"
-    with ProcessGroup("or_1", grace_s=0.3) as group:
+    with ProcessGroup(ORDER, grace_s=0.3) as group:
         process = group.spawn(
             ["bash", "-c", script], cwd=tmp_path, env=base_env(), on_output=lambda _: None
         )
@@ -128,7 +129,7 @@ def test_the_check_for_survivors_can_fail(tmp_path, alive, eventually, token):
 def test_nothing_survives_when_the_agent_itself_is_killed(tmp_path, alive, eventually, token):
     program = (
         "import sys; from pathlib import Path; from edge.processes import *\n"
-        "group = ProcessGroup('or_1', 0.2)\n"
+        f"group = ProcessGroup({ORDER!r}, 0.2)\n"
         "argv = ['bash', '-c', sys.argv[1]]\n"
         "process = group.spawn(argv, cwd=Path('.'), env=base_env(), on_output=lambda _: None)\n"
         "process.wait()\n"
@@ -143,7 +144,7 @@ def test_nothing_survives_when_the_agent_itself_is_killed(tmp_path, alive, event
 
 def test_a_script_that_kills_its_warden_gains_nothing(tmp_path, alive, eventually, token):
     script = f"setsid {stay(token)} & kill -9 $PPID; {stay(token)}"
-    with ProcessGroup("or_1", grace_s=0.2) as group:
+    with ProcessGroup(ORDER, grace_s=0.2) as group:
         process = group.spawn(
             ["bash", "-c", script], cwd=tmp_path, env=base_env(), on_output=lambda _: None
         )
@@ -154,7 +155,7 @@ def test_a_script_that_kills_its_warden_gains_nothing(tmp_path, alive, eventuall
 def test_whoever_ends_when_asked_is_given_the_time(tmp_path, eventually):
     output = bytearray()
     script = "trap 'sleep 0.3; echo saved; exit 0' TERM; echo up; sleep 600 & wait"
-    with ProcessGroup("or_1", grace_s=10) as group:
+    with ProcessGroup(ORDER, grace_s=10) as group:
         process = group.spawn(
             ["bash", "-c", script], cwd=tmp_path, env=base_env(), on_output=output.extend
         )
@@ -167,17 +168,19 @@ def test_whoever_ends_when_asked_is_given_the_time(tmp_path, eventually):
 
 def test_a_group_stops_its_own_order_and_no_other(tmp_path, alive, eventually, token):
     argv = ["bash", "-c", stay(token)]
-    other = spawn(argv, cwd=tmp_path, env={**base_env(), MARKER: "or_12"}, on_output=lambda _: None)
+    other = spawn(
+        argv, cwd=tmp_path, env={**base_env(), MARKER: f"{ORDER}2"}, on_output=lambda _: None
+    )
     eventually(lambda: alive(token))
-    assert stop_all("or_1")
+    assert stop_all(ORDER)
     assert alive(token)
-    assert stop_all("or_12")
+    assert stop_all(f"{ORDER}2")
     assert not alive(token)
     assert other.wait(10) is not None
 
 
 def test_a_group_may_be_used_again_after_a_stop(tmp_path):
-    with ProcessGroup("or_1", grace_s=0.2) as group:
+    with ProcessGroup(ORDER, grace_s=0.2) as group:
         first = group.spawn(["sleep", "600"], cwd=tmp_path, env=base_env(), on_output=print)
         group.stop()
         assert first.wait(0) is not None
@@ -189,7 +192,7 @@ def test_a_reader_that_fails_ends_the_order_with_its_error(tmp_path):
     def full(_: bytes) -> None:
         raise OSError("no space left")
 
-    with pytest.raises(OSError, match="no space left"), ProcessGroup("or_1", 0.2) as group:
+    with pytest.raises(OSError, match="no space left"), ProcessGroup(ORDER, 0.2) as group:
         group.spawn(["yes"], cwd=tmp_path, env=base_env(), on_output=full).wait(30)
 
 

@@ -317,3 +317,24 @@ def test_the_same_world_gives_the_same_move(story: Story) -> None:
     )
     assert first == again
     assert story.orders == {}
+
+
+def test_a_superlink_that_ended_a_moment_ago_may_have_ended_with_its_machine(story: Story) -> None:
+    """The cloud tells later that it took the machine; until then the end is no verdict."""
+    story.training()
+    story.report(story.links()[0], OrderState.FAILED, detail="killed", finished_at=story.now)
+    assert story.tick() == []
+    story.change_lease("aggregator", attempt=None, state=LeaseState.PENDING, preemptions=1)
+    story.settle()
+    assert (story.run.state, story.run.outcome) == (RunState.PENDING, None)
+    story.runs_on("aggregator", "2")
+    story.settle()
+    assert len(story.links()) == 2
+
+
+def test_a_superlink_that_ended_on_a_living_machine_fails_the_run_in_the_end(story: Story) -> None:
+    story.training()
+    story.report(story.links()[0], OrderState.FAILED, detail="broke", finished_at=story.now)
+    story.tick(11)
+    story.settle()
+    assert (story.run.outcome, story.run.reason) == (RunState.FAILED, "broke")

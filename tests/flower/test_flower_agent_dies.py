@@ -122,6 +122,7 @@ class Agent:
 
     @property
     def bare(self) -> int:
+        """Of the SuperLink without a warden."""
         return int((self.folder / "midway").read_text())
 
 
@@ -135,7 +136,10 @@ def agent(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> Iterato
     try:
         until(made.looked, 150, "a round")
         assert process.poll() is None, (tmp_path / "agent.log").read_text()
+        bare = Handles([made.bare])
         yield made
+        bare.kill()  # no one else does when the agent was killed
+        bare.close()
     finally:
         rest = Handles(descendants(process.pid))
         process.kill()
@@ -178,8 +182,6 @@ def test_flowers_processes_end_with_an_agent_that_is_killed(agent: Agent) -> Non
     assert len(bare.alive()) == 1, "without a warden a SuperLink lives on"
     assert served <= set(sockets_of(agent.bare)), "and serves"
     assert not agent.abroad
-    bare.kill()
-    until(lambda: bare.alive() == [], 5)
     flower.close()
     bare.close()
 

@@ -26,6 +26,8 @@ from edge.flower.tls import make_loopback
 from edge.runner import Work
 from tests.flower.conftest import NOW, Told, Trust
 
+ORDER = f"or_{os.getpid()}"  # of this worker alone: groups are found by it on the whole machine
+
 FAB = b"a bundle"
 
 
@@ -70,7 +72,7 @@ def test_a_superlink_order_that_is_wrong_starts_nothing(
 ) -> None:
     runner = SuperLinkRunner(trust.node("aggregator").identity)
     told = Told()
-    work = Work("or_1", "run_1", "superlink", superlink(trust, **changes))
+    work = Work(ORDER, "run_1", "superlink", superlink(trust, **changes))
     with pytest.raises(RequestError):
         runner.run(work, tmp_path, told, threading.Event())
     assert told.states == []
@@ -118,7 +120,7 @@ def test_a_supernode_order_that_is_wrong_starts_nothing(
     datasets = {"ct": tmp_path / "ct.npz", "gone": tmp_path / "gone.npz"}
     runner = SuperNodeRunner(trust.node("oslo", datasets=datasets).identity)
     told = Told()
-    work = Work("or_1", "run_1", "supernode", supernode(**changes))
+    work = Work(ORDER, "run_1", "supernode", supernode(**changes))
     with pytest.raises(RequestError):
         runner.run(work, tmp_path, told, threading.Event())
     assert told.states == []

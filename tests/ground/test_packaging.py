@@ -29,6 +29,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> 
     assert "broker/py.typed" in names
     assert "broker/catalog/data/snapshot.csv.gz" in names
     assert "broker/catalog/data/regions.csv" in names
+    assert "broker/examples/hospitals/fed.yaml" in names
 
 
 def test_a_package_of_the_same_name_in_the_way_is_named(tmp_path: Path) -> None:
