@@ -147,7 +147,8 @@ def open_work(store: Store, now: datetime) -> dict[str, int]:
     invites = [
         token
         for token in store.find(JoinToken, used_at=None)
-        if token.expires_at > now and store.find(Node, id=token.node_id, kind="edge")
+        if token.expires_at > now
+        and store.find(Node, id=token.node_id, kind="edge", state=NodeState.INVITED)
     ]
     nodes = [
         node

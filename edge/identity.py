@@ -46,8 +46,8 @@ class NodeHome:
     """The agent's folder."""
 
     def __init__(self, root: Path) -> None:
-        self.root = make_folder(root)
-        self._identities = make_folder(root / "identity")
+        self.root = make_folder(root.absolute())
+        self._identities = make_folder(self.root / "identity")
         self.current = self._identities / "current"
         self._next = self._identities / "next"
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -106,7 +106,12 @@ class Context:
         if self.ledger_exists:
             found += self.fleet.offers()
         if local or "local" in self.config.clouds:
-            found += self.local.offers()
+            from broker.catalog import country_sites
+
+            sites = country_sites()  # a provider knows its country; the catalog what that means
+            for offer in self.local.offers():
+                site = sites.get(offer.site.country or "", offer.site)
+                found.append(replace(offer, site=site))
         return found
 
     @property

@@ -114,7 +114,7 @@ def _chosen(placement: Placement) -> str:
 
 
 def _name(offer: Offer) -> str:
-    return f"{text.place(offer)} {text.shape(offer)} {offer.market}"
+    return f"{text.machine(offer)} {offer.market}"
 
 
 def _rate(amount: Decimal | None) -> str:

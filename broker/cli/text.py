@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from broker.model import Lease, Offer
+from broker.model import Lease, Market, Offer
 
 
 def usd(amount: Decimal | None, places: int = 2) -> str | None:
@@ -42,10 +42,19 @@ def place(offer: Offer) -> str:
     return f"{offer.cloud} {offer.zone or offer.region}"
 
 
+def machine(offer: Offer) -> str:
+    """Which machine, in a person's words: place and shape, or the owned machine's name."""
+    if offer.node_id:
+        gpu = f" ({offer.accelerator}:{offer.accelerator_count:g})" if offer.accelerator else ""
+        return f"edge {offer.region}{gpu}"
+    if offer.market is Market.OWNED:
+        return f"{offer.cloud} (this machine)"
+    return f"{place(offer)} {shape(offer)}"
+
+
 def where(lease: Lease) -> str:
     offer = lease.attempt.offer if lease.attempt else lease.candidates[0]
-    prefix = "" if lease.attempt else "next: "
-    return f"{prefix}{place(offer)} {shape(offer)}"
+    return machine(offer) if lease.attempt else f"next: {machine(offer)}"
 
 
 def usd_per_hour(lease: Lease) -> Decimal | None:

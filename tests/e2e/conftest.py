@@ -96,4 +96,6 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     yield one
     if one.home.exists():
         one("down", "--all")
+        for node in one("edge", "list", "-o", "json").data:
+            one("edge", "revoke", node["id"])  # a node that may come back keeps an engine up
     until(lambda: not one.processes(), 30)

@@ -99,7 +99,7 @@ def test_a_kept_machine_stays_until_it_is_given_back(shell: Any) -> None:
 
 def test_a_policy_refuses_this_machine_when_its_country_is_not_known(shell: Any) -> None:
     shell.write("t.yaml", HELLO)
-    shell.write("p.yaml", "policy: p\nrules:\n  - {id: no, require: {country: [NO]}}\n")
+    shell.write("p.yaml", "policy: p\nrules:\n  - {id: no, require: {country: [NO], bloc: EEA}}\n")
     assert shell("up", "t.yaml", "-p", "p.yaml").code == 6
     assert shell("cloud", "enable", "local", "--country", "NO").code == 0
     assert shell("up", "t.yaml", "-p", "p.yaml").code == 0
