@@ -13,7 +13,7 @@ from broker.cli.context import Context, fresh_id, utc_now
 from broker.cli.down import end as end_run
 from broker.cli.follow import EventTail, settled
 from broker.cli.output import note
-from broker.cli.planning import plan_demand
+from broker.cli.planning import check_reach, plan_demand
 from broker.documents.federation import Federation, aggregator_demand, load_federation, site_demand
 from broker.federation.admit import Agreed, admit_federation
 from broker.federation.app import build
@@ -52,6 +52,7 @@ def start(context: Context, file: Path, policies: list[Path]) -> Run:
 
 
 def admit(context: Context, proposal: Proposal) -> Run:
+    check_reach(context, proposal.plan)
     agreed = Agreed(proposal.fed, build(proposal.fed.app), proposal.cohort, proposal.plan)
     run, *_ = context.store.commit(*admit_federation(agreed, utc_now(), fresh_id))
     assert isinstance(run, Run)

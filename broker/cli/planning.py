@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from broker.cli.context import Context
 from broker.errors import AuthError, BrokerError, InfeasibleError, UsageError
-from broker.model import Demand, Plan, Resources, Task
+from broker.model import Demand, Market, Plan, Resources, Task
 from broker.policy import Policy
 
 
@@ -61,6 +62,28 @@ def plan_demand(
         error.hint = error.hint or _next(error, found)
         raise error
     return replace(found, policies=tuple(policy.files))
+
+
+def check_reach(context: Context, found: Plan) -> None:
+    """Refuse to pay for machines whose agents could not dial this broker. UsageError GTW003."""
+    gateway = context.config.gateway
+    if gateway.public_host or not _is_loopback(gateway.host):
+        return
+    for placement in found.placements:
+        for offer in (placement.offer, *placement.fallbacks):
+            cloud = context.config.clouds.get(offer.cloud)
+            far = cloud and offer.market is not Market.OWNED
+            if cloud and far and not _is_loopback(urlsplit(cloud.endpoint or "").hostname):
+                raise UsageError(
+                    f"machines of {offer.cloud} cannot reach this broker at {gateway.host}",
+                    code="GTW003",
+                    location=cloud.location,
+                    hint="set `gateway: {host: 0.0.0.0, public_host: NAME}` in the configuration",
+                )
+
+
+def _is_loopback(host: str | None) -> bool:
+    return host == "localhost" or bool(host and host.startswith("127.")) or host == "::1"
 
 
 def _next(error: BrokerError, found: Plan) -> str:

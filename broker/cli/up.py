@@ -42,12 +42,13 @@ def up(
 
     Example: `broker up examples/hello.yaml --infra local`
     """
-    from broker.cli.planning import plan_task
+    from broker.cli.planning import check_reach, plan_task
     from broker.cli.planview import plan_text
 
     context = Context()
     wish, plan = plan_task(context, task, policy or [], infra=infra, to_start=True)
     _check_work(wish, keep=keep)
+    check_reach(context, plan)
     note(plan_text(wish.demand, plan))
     budget = _bound(wish, plan, max_cost, yes=yes)
     run = _admit(context, wish, plan, budget, keep=keep or wish.keep)
