@@ -46,7 +46,7 @@ def test_an_order_goes_through_its_life_over_the_wire(world):
     events = [event for event in world.store.find(Event) if event.subject == order.id]
     assert [event.kind for event in events] == ["order.running", "order.ready", "order.succeeded"]
     assert {event.run_id for event in events} == {"run_1"}
-    assert events[-1].message == "done"
+    assert events[-1].message == "process on node-1: done"
 
 
 def test_a_repeated_report_is_answered_and_changes_nothing(world):
