@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from broker.errors import UsageError
 from broker.home import Home, find_home
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Context:
             {"task": advance_task, "fed": advance_federation},
             user_data=invitations,
         )
-        return make_host(engine, _Remembered(self.gateway, self.home), self._log)
+        return make_host(engine, _Remembered(self), self._log)
 
     def _log(self, text: str) -> None:
         with (self.home.state / "engine.log").open("a", encoding="utf-8") as file:
@@ -227,14 +228,30 @@ class Context:
 class _Remembered:
     """A gateway whose ports are written down: agents dial the next one where they left the last."""
 
-    def __init__(self, gateway: Gateway, home: Home) -> None:
-        self._gateway = gateway
-        self._home = home
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._gateway = context.gateway
 
     def start(self) -> None:
-        self._gateway.start()
+        try:
+            self._gateway.start()
+        except UsageError as error:
+            if error.code != "GTW001" or self._needed():
+                raise
+            self._gateway.enrol_port = self._gateway.agent_port = 0
+            self._gateway.start()
         ports = {"enrol": self._gateway.enrol_port, "agent": self._gateway.agent_port}
-        write_private(self._home.state / "gateway.json", json.dumps(ports))
+        write_private(self._context.home.state / "gateway.json", json.dumps(ports))
+
+    def _needed(self) -> bool:
+        """Whether somebody counts on these very ports: an agent, or the configuration."""
+        from broker.model import FINAL, Lease, LeaseState, Node, NodeState
+
+        store, away = self._context.store, {NodeState.REVOKED, NodeState.GONE}
+        fleet = store.find(Node, kind="edge", state=set(NodeState) - away)
+        leases = store.find(Lease, state=set(LeaseState) - FINAL)
+        machines = [lease for lease in leases if lease.attempt]
+        return bool(self._context.config.gateway.port or fleet or machines)
 
     def stop(self) -> None:
         self._gateway.stop()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,15 @@ def test_the_home_holds_everything_that_was_written(shell: Any, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"home", "t.yaml"}
     private = [tmp_path / "home" / "keys", tmp_path / "home" / "state" / "ledger.db"]
     assert all(path.stat().st_mode & 0o077 == 0 for path in private)
+
+
+def test_a_port_that_somebody_else_took_is_left_when_no_agent_counts_on_it(shell: Any) -> None:
+    shell.write("t.yaml", HELLO)
+    assert shell("up", "t.yaml").code == 0
+    ports = shell.home / "state" / "gateway.json"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports.write_text(
+            json.dumps({**json.loads(ports.read_text()), "agent": taken.getsockname()[1]})
+        )
+        done = shell("up", "t.yaml")
+    assert (done.code, done.out) == (0, "hello world\n"), done.err
