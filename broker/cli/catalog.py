@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from broker.cli.context import Context
-from broker.cli.output import Format, OutputOption, emit, note, table
-from broker.errors import PartialError
+from broker.cli.output import Format, OutputOption, emit, table
+from broker.errors import PartialError, UsageError
 
-app = typer.Typer(rich_markup_mode="markdown", no_args_is_help=True)
+if TYPE_CHECKING:
+    from broker.catalog import ImportReport
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 
 
 @app.callback()
@@ -57,21 +60,27 @@ def import_(
     Example: `broker catalog import ./catalogs`
     """
     report = Context().catalog.import_skypilot(source)
+    _check(report)
     rows = [[one.provider, one.offers, one.unpriced, one.as_of] for one in report.imported]
-    data = {"imported": [asdict(one) for one in report.imported], "failed": report.failed}
     emit(
         "catalog-import",
-        data,
+        {"imported": [asdict(one) for one in report.imported]},
         table(["PROVIDER", "OFFERS", "UNPRICED", "AS OF"], rows),
         output=output,
         warnings=report.warnings,
         names=[one.provider for one in report.imported],
     )
-    for provider, why in report.failed.items():
-        note(f"error: {provider}: {why}; its last good offers are kept")
-    if report.failed:
-        raise PartialError(
-            f"refused: {', '.join(report.failed)}",
-            code="CAT009",
-            hint="the other providers were replaced; mend the file and import again",
-        )
+
+
+def _check(report: ImportReport) -> None:
+    """A provider that was refused keeps its last good offers; the others have their new ones."""
+    if not report.failed:
+        return
+    words = "; ".join(f"{provider}: {why}" for provider, why in report.failed.items())
+    done = ", ".join(one.provider for one in report.imported)
+    error = PartialError if report.imported else UsageError
+    raise error(
+        f"{words}; the last good offers are kept{f'; {done} replaced' if done else ''}",
+        code="CAT009",
+        hint="mend the file and import again",
+    )

@@ -10,7 +10,7 @@ from broker.cli.context import Context
 from broker.cli.output import Format, OutputOption, emit, table
 from broker.errors import BrokerError, NotFoundError
 
-app = typer.Typer(rich_markup_mode="markdown", no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="The cloud's name, e.g. aws or aws@lab.")]
 
 

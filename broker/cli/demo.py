@@ -27,7 +27,7 @@ from broker.home import home_at
 from broker.host import Session
 from broker.model import Node, NodeState, Run, RunState
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 SITES = (("oslo-01", "NO", "oslo"), ("berlin-02", "DE", "berlin"), ("lyon-03", "FR", "lyon"))
 CLOUD = "aws@sandbox"

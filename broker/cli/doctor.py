@@ -18,7 +18,7 @@ from broker.cli.output import Format, OutputOption, emit
 from broker.errors import BrokerError
 from broker.model import FINAL, InstanceState, Lease, Node, NodeState
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 OLD_CATALOG_DAYS = 30
 EXTRAS = {"aws": "boto3", "fed": "flwr", "demo": "moto"}

@@ -17,7 +17,7 @@ from broker.host import Session
 from broker.model import FINAL, RUN_ENDED, Lease, Run
 from broker.ports import Store
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from broker.cli.output import Format, OutputOption, emit, mapping, note, table
 from broker.errors import UsageError
 from broker.model import Node, NodeState
 
-app = typer.Typer(rich_markup_mode="markdown", no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 SILENT = timedelta(seconds=60)
 NodeArgument = Annotated[str, typer.Argument(help="Id, prefix or name of an edge node.")]
 

@@ -10,7 +10,7 @@ import typer
 from broker.cli.context import Context
 from broker.cli.output import note
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

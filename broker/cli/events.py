@@ -11,7 +11,7 @@ from broker.cli.context import Context
 from broker.cli.output import Format, OutputOption, emit, table
 from broker.model import Event
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from broker.cli.output import Format, OutputOption, emit, note, table
 from broker.errors import NotFoundError, UsageError
 from broker.model import Event, Run, RunState
 
-app = typer.Typer(rich_markup_mode="markdown", no_args_is_help=True)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 FileArgument = Annotated[Path, typer.Argument(help="A federation file.")]
 PolicyOption = Annotated[list[Path] | None, typer.Option("--policy", "-p", help="More rules.")]
 RunArgument = Annotated[str, typer.Argument(help="Id, prefix or name of a federation run.")]

@@ -14,7 +14,7 @@ from broker.cli.output import Format, OutputOption, emit
 from broker.errors import NotFoundError
 from broker.model import RUN_ENDED, Order, Run
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()

@@ -14,7 +14,8 @@ from broker.cli.planview import offer_json
 from broker.errors import NotFoundError, UsageError
 from broker.model import AtLeast, Market, Offer, Resources
 
-app = typer.Typer(rich_markup_mode="markdown")
+_LISTED = "`broker offers` shows what there is"
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -79,7 +80,9 @@ def _accelerator(context: Context, word: str) -> tuple[str, float]:
     name, _, count = word.partition(":")
     known = {one.lower(): one for one in context.catalog.accelerators()}
     if name.lower() not in known:
-        raise NotFoundError(f"no offer has a `{name}`", hint=suggest(name, known.values()))
+        raise NotFoundError(
+            f"no offer has a `{name}`", hint=suggest(name, known.values()) or _LISTED
+        )
     try:
         return known[name.lower()], float(count) if count else 0.0
     except ValueError as error:

@@ -10,7 +10,7 @@ import typer
 from broker.cli.context import Context
 from broker.cli.output import Format, OutputOption, emit
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -26,7 +26,7 @@ def plan(
     Nothing is leased and no account is needed. Leaves with 5 when no offer fits the request, 6 when
     policy refuses what fits, 7 when a price cap or budget does.
 
-    Example: `broker plan examples/finetune.yaml --policy policies/eu-phi.yaml`
+    Example: `broker plan examples/finetune.yaml --policy examples/eu-phi.yaml`
     """
     from broker.cli.planning import plan_task
     from broker.cli.planview import plan_json, plan_text

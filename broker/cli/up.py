@@ -15,7 +15,7 @@ from broker.cli.output import Format, OutputOption, emit, note
 from broker.errors import BrokerError, BudgetError, UsageError
 from broker.model import Plan, Run, RunState, Task
 
-app = typer.Typer(rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
