@@ -1,8 +1,13 @@
-"""Options that belong to the whole suite."""
+"""What belongs to the whole suite."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Time says nothing about a law: two shared cores may be slow at any moment.
+settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laws")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
