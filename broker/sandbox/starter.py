@@ -45,7 +45,11 @@ class Sandbox:
         host = [] if outlive else ["--host", machines.here()]
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [*command, *host], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*command, *host],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C at the terminal is for our caller, who stops it
             )
         try:
             return cls(folder, process, _endpoint(folder, process))

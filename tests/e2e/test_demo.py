@@ -65,7 +65,7 @@ def test_an_interrupt_at_any_moment_leaves_nothing_running(
     process = shell.start("demo", "--folder", "d")
     if moment != "at once":
         assert any(moment in line for line in process.stderr), "the moment never came"
-    os.kill(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # to the whole group, as a terminal does
     _, err = process.communicate(timeout=120)
     before_python_listens = {-signal.SIGINT} if moment == "at once" else set()
     assert process.returncode in {130} | before_python_listens, err
