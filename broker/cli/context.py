@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -74,7 +72,10 @@ class Context:
     @cached_property
     def owner(self) -> str:
         """The tag that says a machine is ours. Made once per home."""
-        return _made_once(self.home.make().state / "owner", f"own_{secrets.token_hex(8)}")
+        from broker.trust.files import create_once
+
+        path = self.home.make().state / "owner"
+        return create_once(path, f"own_{secrets.token_hex(8)}".encode).decode()
 
     @cached_property
     def ca(self) -> CertificateAuthority:
@@ -240,6 +241,8 @@ class _Remembered:
                 raise
             self._gateway.enrol_port = self._gateway.agent_port = 0
             self._gateway.start()
+        from broker.documents.atomic import write_private
+
         ports = {"enrol": self._gateway.enrol_port, "agent": self._gateway.agent_port}
         write_private(self._context.home.state / "gateway.json", json.dumps(ports))
 
@@ -263,26 +266,6 @@ def _ports(home: Home) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     return found
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file whole or not at all, readable by its owner only."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(name).replace(path)
-
-
-def _made_once(path: Path, text: str) -> str:
-    """The content of a file that is made when it is not there; of several makers one wins."""
-    if not path.exists():
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        with contextlib.suppress(FileExistsError):
-            os.link(name, path)
-        Path(name).unlink()
-    return path.read_text(encoding="utf-8")
 
 
 def _settings(context: Context, name: str, cloud: Cloud) -> dict[str, Any]:
