@@ -8,7 +8,7 @@ import typer
 
 from broker.cli.context import Context
 from broker.cli.output import Format, OutputOption, emit, table
-from broker.errors import BrokerError, NotFoundError
+from broker.errors import BrokerError, NotFoundError, UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="The cloud's name, e.g. aws or aws@lab.")]
@@ -58,6 +58,7 @@ def enable(
 
     context = Context()
     entry: dict[str, Any] = {"provider": name.split("@")[0]}
+    _leasable(entry["provider"])
     extra = {"regions": region, "endpoint": endpoint, "profile": profile, "country": country}
     entry |= {key: value for key, value in extra.items() if value}
     set_cloud(context.home.make().config, name, entry)
@@ -85,6 +86,18 @@ def check(name: NameArgument, *, output: OutputOption = Format.TABLE) -> None:
     data = {"name": name, "machines": len(machines)}
     words = f"{name}: login works, {len(machines)} machines carry our tag"
     emit("cloud", data, words, output=output, names=[name])
+
+
+def _leasable(provider: str) -> None:
+    """Offers of more clouds are known than machines can be leased from."""
+    from providers.registry import kinds
+
+    if provider not in kinds():
+        raise UsageError(
+            f"no machine can be leased from `{provider}` yet",
+            code="USE008",
+            hint=f"known: {', '.join(kinds())}; `broker plan` and `broker offers` show the others too",
+        )
 
 
 def _known(context: Context, name: str) -> None:

@@ -45,7 +45,10 @@ class Cohort:
     def _shortfall(self) -> BrokerError:
         refused = [one for one in self.others if one.reasons[0].kind is Kind.POLICY]
         words = f"{len(self.seats)} of at least {self.minimum} sites can take part"
-        hint = "; ".join(_why(one) for one in self.others[:REASONS_SHOWN]) or "no node is enrolled"
+        hint = (
+            "; ".join(_why(one) for one in self.others[:REASONS_SHOWN])
+            or "no node is enrolled: `broker edge invite NAME`"
+        )
         if len(self.seats) + len(refused) >= self.minimum:
             return PolicyError(words, code="FED040", hint=hint)
         return InfeasibleError(words, code="FED041", hint=hint)

@@ -81,7 +81,7 @@ def test_too_few_sites_anyway_are_infeasible() -> None:
         choose(offers, federation(), no_us).check()
     with pytest.raises(InfeasibleError) as caught:
         choose([], federation(), allow).check()
-    assert caught.value.hint == "no node is enrolled"
+    assert caught.value.hint == "no node is enrolled: `broker edge invite NAME`"
 
 
 countries = st.sampled_from(["NO", "DE", "US", None])
