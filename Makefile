@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
-.PHONY: help setup demo test test-fast test-crash lint types format bench clean
+.PHONY: help setup system-deps demo test test-fast test-crash lint types format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -22,7 +22,10 @@ $(STAMP): pyproject.toml
 demo: setup ## plan, lease and train on this machine, then leave nothing behind
 	$(BIN)/broker demo
 
-test: setup lint types ## every gate: format, lint, types, layers, docs, all tests with coverage
+system-deps: ## Debian packages that some tests use (PostgreSQL); needs root
+	sh tools/system-deps.sh
+
+test: setup system-deps lint types ## every gate: format, lint, types, layers, docs, all tests with coverage
 	sh tools/test.sh
 
 test-fast: setup ## the tests that take less than ten seconds each

@@ -21,7 +21,16 @@ from decimal import Decimal
 from typing import Any
 
 from broker.errors import BrokerError
-from broker.model import FINAL, Attempt, Instance, InstanceState, Lease, LeaseState
+from broker.model import (
+    FINAL,
+    Attempt,
+    Instance,
+    InstanceState,
+    Lease,
+    LeaseState,
+    Market,
+    Offer,
+)
 
 Seen = Mapping[str, Mapping[str, tuple[Instance, ...]]]
 """Cloud -> attempt id -> its machines. A cloud that could not be listed is missing."""
@@ -88,6 +97,12 @@ def sightings(listings: Mapping[str, Iterable[Instance]]) -> Seen:
             others = seen[cloud].get(item.attempt_id, ())
             seen[cloud][item.attempt_id] = (*others, item)
     return seen
+
+
+def waits(lease: Lease, now: datetime) -> bool:
+    """Nothing is to be done for it before its time has come."""
+    early = lease.not_before is not None and now < lease.not_before
+    return early and lease.attempt is None and lease.wanted and lease.state not in FINAL
 
 
 def step(
@@ -181,7 +196,13 @@ def cost(lease: Lease, now: datetime) -> Decimal:
 
 def _begin(lease: Lease, seen: Seen, now: datetime, new_id: str, limits: Limits) -> Action:
     """Choose the best candidate that has not refused and whose cloud could be listed."""
-    left = [offer for offer in lease.candidates if offer.key not in lease.failed]
+    if waits(lease, now):
+        return Nothing(lease)
+    left = [
+        offer
+        for offer in lease.candidates
+        if offer.key not in lease.failed and not _barred(lease, offer)
+    ]
     if not left:
         return _exhausted(lease, now)
     offer = next((offer for offer in left if offer.cloud in seen), None)
@@ -196,6 +217,12 @@ def _begin(lease: Lease, seen: Seen, now: datetime, new_id: str, limits: Limits)
     )
 
 
+def _barred(lease: Lease, offer: Offer) -> bool:
+    """A spot machine, after as many have been taken away as the policy lets a lease lose."""
+    most = lease.max_preemptions
+    return most is not None and lease.preemptions >= most and offer.market is Market.SPOT
+
+
 def _blocked(lease: Lease, clouds: list[str]) -> Action:
     reason = f"waiting for {', '.join(clouds)}: its machines cannot be listed"
     return Nothing(lease) if lease.reason == reason else Save(replace(lease, reason=reason))
@@ -205,7 +232,10 @@ def _exhausted(lease: Lease, now: datetime) -> Action:
     """After a preemption, what was sold out is asked once more; then the lease has failed."""
     if lease.forgiven < lease.preemptions:
         return Save(replace(lease, failed={}, forgiven=lease.preemptions))
-    words = "; ".join(f"{key}: {why}" for key, why in lease.failed.items())
+    found = [f"{key}: {why}" for key, why in lease.failed.items()]
+    if any(_barred(lease, offer) for offer in lease.candidates):
+        found.append(f"no more spot after {lease.preemptions} preemptions")
+    words = "; ".join(found)
     reason = f"no capacity: {words}" if words else "no capacity: no offer is allowed"
     return Save(
         replace(lease, state=LeaseState.FAILED, reason=reason, closed_at=now),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from broker import converge, runs, sweep
+from broker import admission, converge, runs, sweep
 from broker.converge import Launch, Limits, Terminate
 from broker.effects import Effects
 from broker.errors import BrokerError, NotFoundError
@@ -104,6 +104,7 @@ class Engine:
         self._told: dict[str, str] = {}
         self._ticked_at: datetime | None = None
         self._listening_since: datetime | None = None
+        self._settled_at: datetime | None = None
 
     def tick(self, now: datetime) -> TickReport:
         """One pass over everything. Raises what the ledger raises; nothing is lost by that."""
@@ -116,9 +117,10 @@ class Engine:
         problems += self._end_orphans(verdict)
         self._mark_nodes(nodes, leases, now)
         problems += self._move_runs()
+        self._settle(now)
         return TickReport(
             changed=self._journal.changed,
-            unsettled=sum(lease.state in UNSETTLED or not lease.wanted for lease in leases),
+            unsettled=sum(_moves(lease, now) for lease in leases),
             unlisted=unlisted,
             orphans=tuple(one.instance.id for one in verdict.condemned),
             fuse=verdict.fuse,
@@ -152,6 +154,7 @@ class Engine:
         needed = {
             offer.cloud
             for lease in self._store.find(Lease, state=OPEN_LEASES)
+            if not converge.waits(lease, now)
             for offer in ([lease.attempt.offer] if lease.attempt else lease.candidates)
         }
         old = {
@@ -276,6 +279,13 @@ class Engine:
                 self._journal.write("run", *rows)
         return problems
 
+    def _settle(self, now: datetime) -> None:
+        """Accounts follow what has ended: after each change, and once in a while."""
+        last, every = self._settled_at, self._pace.sweep_every
+        if self._journal.changed or last is None or now - last >= every:
+            self._settled_at = now
+            self._journal.changed += admission.settle(self._store, now)
+
     def _worlds(self, open_runs: Sequence[Run]) -> list[runs.World]:
         ids = [run.id for run in open_runs]
         leases = self._store.find(Lease, run_id=ids) if ids else []
@@ -303,6 +313,11 @@ class Engine:
             new_id=self._journal.new_id,
             listening_since=self._listening_since,
         )
+
+
+def _moves(lease: Lease, now: datetime) -> bool:
+    """It is on its way to another state, and not by waiting for its hour."""
+    return (lease.state in UNSETTLED or not lease.wanted) and not converge.waits(lease, now)
 
 
 def _why(error: object) -> str:

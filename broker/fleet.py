@@ -138,6 +138,10 @@ class Fleet:
             available=node.state is NodeState.ONLINE and shares < self._limit,
             node_id=node.id,
             datasets=tuple(sorted(data.name for data in node.datasets)),
+            classes=tuple(
+                sorted((data.name, data.data_class) for data in node.datasets if data.data_class)
+            ),
+            node=node.name,
         )
 
     def _site(self, country: str | None) -> Site:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -56,6 +56,23 @@ class Store(Protocol):
 
         `version` 0 inserts; `version` n replaces the stored row only if that is at n.
         ConflictError: an id is taken, or a version has moved on; then nothing was written.
+        """
+
+
+class PriceSource(Protocol):
+    """What one provider says its machines cost now. Fake: `providers.fake_prices.FakePrices`.
+
+    `name` is the provider's or the configured cloud's. Calls block, and end by themselves: every
+    request has a time limit, every list a largest number of pages.
+    """
+
+    name: str
+
+    def offers(self) -> Iterator[Offer]:
+        """Every offer, its price with currency, date and source; a price that nobody says is None.
+
+        The list is complete or it raises: AuthError without credentials, any other BrokerError
+        with the provider's own words.
         """
 
 

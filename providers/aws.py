@@ -105,7 +105,7 @@ class Aws:
     def _check(self, offer: Offer, token: str) -> None:
         if offer.region not in self._settings.regions:  # it could be launched but never listed
             raise RequestError(f"{self.name}: region {offer.region} is not among its regions")
-        if offer.market not in (Market.ON_DEMAND, Market.SPOT):
+        if offer.market not in (Market.ON_DEMAND, Market.SPOT, Market.RESERVED):
             raise RequestError(f"{self.name}: cannot buy on the {offer.market} market")
         if not (token.isascii() and 0 < len(token) <= TOKEN_MAX):
             raise RequestError(f"{self.name}: not a client token: {token!r}")
@@ -163,6 +163,9 @@ def run_request(wanted: Launch, owner: str) -> dict[str, Any]:
     }
     if wanted.zone:
         request["Placement"] = {"AvailabilityZone": wanted.zone}
+    if wanted.offer.reservation:
+        target = {"CapacityReservationId": wanted.offer.reservation}
+        request["CapacityReservationSpecification"] = {"CapacityReservationTarget": target}
     if wanted.offer.market is Market.SPOT:
         request["InstanceMarketOptions"] = {
             "MarketType": "spot",

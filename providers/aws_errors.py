@@ -29,6 +29,7 @@ CODES: Final[dict[str, type[BrokerError]]] = {
     "InsufficientInstanceCapacity": CapacityError,
     "InsufficientCapacity": CapacityError,
     "InsufficientHostCapacity": CapacityError,
+    "ReservationCapacityExceeded": CapacityError,
     "InsufficientReservedInstanceCapacity": CapacityError,
     "InsufficientFreeAddressesInSubnet": CapacityError,
     "UnfulfillableCapacity": CapacityError,

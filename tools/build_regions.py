@@ -1,184 +1,167 @@
-"""Makes regions.csv and countries.csv in broker/catalog/data from codecarbon's figures.
+"""Makes regions.csv and countries.csv in broker/catalog/data from the tables in tools/data.
 
-Carbon is location-based. In order: the cloud region's own figure (GCP), the state's (US) or the
-province's mix (Canada), the country's. The column `source` names which, and of which year; the
-table that codecarbon carries for GCP names no year, so neither do we.
+- `region_places.csv`: every region, where it lies, who runs it and who says so.
+- `operators.csv`: the companies that run regions. `country` is the seat of the ultimate owner, not
+  of the company itself: the law of that country reaches what the company holds.
+- `place_sources.csv`: who says where a region lies, and when that was last looked at.
+- `region_carbon.csv`: what a provider publishes about the grid of a region.
+- `subdivision_carbon.csv`: EPA eGRID for states of the US, the mix of sources for Canada's
+  provinces, as codecarbon 3.3.2 carries them.
+- `country_carbon.csv`: every ISO 3166-1 country; averages as codecarbon 3.3.2 carries them, empty
+  where it has none or says 0.0, which no grid is.
 
-    .venv/bin/python tools/build_regions.py
+Carbon is location-based, in grams of CO2 equivalent per kWh. The first that is known counts: the
+region's own figure, the state's or province's, the country's, for `gcp/eu` the bloc's. `source`
+says which, and figures of different publishers differ by more than their grids do: Google counts
+what leaves the chimney, country averages count the whole life of the plant.
+
+The output depends on nothing but the tables: the same tables give the same bytes.
+
+    python tools/build_regions.py
 """
 
 from __future__ import annotations
 
 import csv
-import importlib.metadata
-import importlib.util
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
-PLACES = HERE / "data" / "region_places.csv"
 TARGET = HERE.parent / "broker" / "catalog" / "data"
 
-COLUMNS = (
-    "provider",
-    "region",
+COUNTRY_COLUMNS = (
     "country",
-    "subdivision",
     "blocs",
     "carbon_g_per_kwh",
     "carbon_year",
+    "carbon_convention",
     "source",
+    "place_source",
 )
-EU = frozenset(
+REGION_COLUMNS = (
+    "provider",
+    "region",
+    "kind",
+    "country",
+    "subdivision",
+    "blocs",
+    "operator",
+    "operator_country",
+    *COUNTRY_COLUMNS[2:],
+)
+# Parts of a member state that have an ISO code of their own and are in the EU all the same.
+OUTERMOST = frozenset({"AX", "GF", "GP", "MF", "MQ", "RE", "YT"})
+EU = OUTERMOST | frozenset(
     {"AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU"}
     | {"IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK"}
 )
 EFTA = frozenset({"CH", "IS", "LI", "NO"})
 EEA = EU | EFTA - {"CH"}
+MEMBERS = {"EEA": EEA, "EFTA": EFTA, "EU": EU}
 
-GRAMS_PER_POUND = 453.59237
-MISSPELT = {"me-cenrtal1": "me-central1"}
-# names of sources in the mixes -> names in codecarbon's table of factors
-MIX = {
-    "coal": "coal",
-    "petroleum": "petroleum",
-    "naturalGas": "natural_gas",
-    "nuclear": "nuclear",
-    "hydro": "hydroelectricity",
-    "wind": "wind",
-    "solar": "solar",
-    "biomass": "biomass",
+CONVENTION = "location-based"
+# A multi-region in no single country lies somewhere in this bloc, whose law holds in all of it.
+SOMEWHERE_IN = {"eu": "EU"}
+BLOC_CARBON = {
+    "EU": ("213.0", "2024", "EU average, Ember European Electricity Review, approximate")
 }
-PROVINCES = {"CA-QC": "quebec", "CA-ON": "ontario", "CA-AB": "alberta"}
 
-
-class Carbon(NamedTuple):
-    g_per_kwh: float
-    year: str
-    source: str
+Row = Mapping[str, str]
 
 
 def main() -> None:
-    with PLACES.open(encoding="utf-8", newline="") as file:
-        places = [facts(place) for place in csv.DictReader(file)]
-    write("regions.csv", sorted(places, key=lambda row: (row["provider"], row["region"])))
-    countries = [facts({"country": code}) for code in known_countries()]
-    write("countries.csv", countries)
+    for name, text in tables().items():
+        (TARGET / name).write_text(text, encoding="utf-8", newline="")
+        print(f"{name}: {text.count(chr(10)) - 1} rows")
 
 
-def write(name: str, rows: Sequence[Mapping[str, str]]) -> None:
-    TARGET.mkdir(exist_ok=True)
-    columns = [column for column in COLUMNS if column in rows[0]]
-    with (TARGET / name).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"{name}: {len(rows)} rows")
-
-
-def facts(place: Mapping[str, str]) -> dict[str, str]:
-    carbon = carbon_of(place)
+def tables() -> dict[str, str]:
+    """What the files hold, by name."""
+    regions = sorted(_table("region_places.csv"), key=lambda row: (row["provider"], row["region"]))
     return {
-        **place,
-        "blocs": " ".join(blocs(place["country"])),
-        "carbon_g_per_kwh": f"{carbon.g_per_kwh:.1f}" if carbon else "",
-        "carbon_year": carbon.year if carbon else "",
-        "source": carbon.source if carbon else "",
+        "regions.csv": _text(REGION_COLUMNS, map(region, regions)),
+        "countries.csv": _text(COUNTRY_COLUMNS, map(country, _table("country_carbon.csv"))),
     }
 
 
-def blocs(country: str) -> list[str]:
-    members = {"EEA": EEA, "EFTA": EFTA, "EU": EU}
-    return [name for name, countries in members.items() if country in countries]
+def region(place: Row) -> dict[str, str]:
+    operator = _by("operators.csv", "id")[place["operator"],]
+    return {
+        **{name: place[name] for name in REGION_COLUMNS if name in place},
+        "blocs": _blocs(place),
+        "operator": operator["name"],
+        "operator_country": operator["country"],
+        "place_source": _place_source(place["place"]),
+        **_carbon(place),
+    }
 
 
-def carbon_of(place: Mapping[str, str]) -> Carbon | None:
-    return (
-        (cloud_region(place["region"]) if place.get("provider") == "gcp" else None)
-        or state(place.get("subdivision", ""))
-        or province(place.get("subdivision", ""))
-        or country(place["country"])
+def country(known: Row) -> dict[str, str]:
+    return {
+        "country": known["country"],
+        "blocs": _blocs(known),
+        "place_source": _place_source("iso"),
+        **_carbon(known),
+    }
+
+
+def _blocs(place: Row) -> str:
+    somewhere = SOMEWHERE_IN.get(place.get("region", ""))
+    if somewhere:
+        inside = MEMBERS[somewhere]
+        return " ".join(name for name, members in MEMBERS.items() if inside <= members)
+    return " ".join(name for name, members in MEMBERS.items() if place["country"] in members)
+
+
+def _carbon(place: Row) -> dict[str, str]:
+    figure, year, source = _figure(place)
+    return {
+        "carbon_g_per_kwh": figure,
+        "carbon_year": year,
+        "carbon_convention": CONVENTION if figure else "",
+        "source": source,
+    }
+
+
+def _figure(place: Row) -> tuple[str, str, str]:
+    """Grams, year and source of the closest grid that has a figure; empty where none has."""
+    known = (
+        _by("region_carbon.csv", "provider", "region").get(
+            (place.get("provider", ""), place.get("region", ""))
+        )
+        or _by("subdivision_carbon.csv", "subdivision").get((place.get("subdivision", ""),))
+        or _by("country_carbon.csv", "country").get((place["country"],))
     )
+    if known:
+        return known["carbon_g_per_kwh"], known["year"], known["source"]
+    return BLOC_CARBON.get(SOMEWHERE_IN.get(place.get("region", ""), ""), ("", "", ""))
 
 
-def cloud_region(name: str) -> Carbon | None:
-    figure = _gcp().get(name)
-    if figure is None:
-        return None
-    return Carbon(figure, "", f"cloud.google.com/sustainability/region-carbon via {package()}")
+def _place_source(name: str) -> str:
+    source = _by("place_sources.csv", "id")[name,]
+    return f"{source['name']}, {source['as_of']}"
 
 
-def state(subdivision: str) -> Carbon | None:
-    states = _json("private_infra/2023/usa_emissions.json")
-    source = states["_source"]
-    for entry in states.values():
-        if subdivision.startswith("US-") and entry.get("regionCode") == subdivision[3:]:
-            grams = entry["emissions"] * GRAMS_PER_POUND / 1000
-            return Carbon(
-                grams, str(source["year"]), f"EPA eGRID {subdivision[3:]} via {package()}"
-            )
-    return None
+def _text(columns: Iterable[str], rows: Iterable[Row]) -> str:
+    names = tuple(columns)
+    lines = [names, *(tuple(row[name] for name in names) for row in rows)]
+    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
 
 
-def province(subdivision: str) -> Carbon | None:
-    """The share of each source times its life-cycle factor, over the shares that have a factor."""
-    name = PROVINCES.get(subdivision)
-    if name is None:
-        return None
-    shares = _json("private_infra/2023/canada_energy_mix.json")[name]
-    factors = _json("private_infra/carbon_intensity_per_source.json")
-    known = {ours: shares[theirs] for theirs, ours in MIX.items() if theirs in shares}
-    grams = sum(share * factors[source] for source, share in known.items()) / sum(known.values())
-    return Carbon(grams, "2023", f"energy mix of {name.title()} via {package()}")
-
-
-def country(code: str) -> Carbon | None:
-    import pycountry  # a dependency of codecarbon
-
-    found = pycountry.countries.get(alpha_2=code) if code else None
-    entry = _json("private_infra/global_energy_mix.json").get(found.alpha_3) if found else None
-    if entry is None:
-        return None
-    return Carbon(
-        entry["carbon_intensity"], str(entry["year"]), f"country average of {code} via {package()}"
-    )
-
-
-def known_countries() -> list[str]:
-    """Those with a figure, and every country of a bloc."""
-    import pycountry
-
-    known = _json("private_infra/global_energy_mix.json")
-    return sorted({one.alpha_2 for one in pycountry.countries if one.alpha_3 in known} | EEA | EFTA)
+def _quoted(cell: str) -> str:
+    return f'"{cell}"' if "," in cell else cell
 
 
 @cache
-def package() -> str:
-    return f"codecarbon {importlib.metadata.version('codecarbon')}"
+def _by(table: str, *columns: str) -> dict[tuple[str, ...], Row]:
+    return {tuple(row[name] for name in columns): row for row in _table(table)}
 
 
 @cache
-def _data() -> Path:
-    spec = importlib.util.find_spec("codecarbon")
-    assert spec
-    assert spec.origin
-    return Path(spec.origin).parent / "data"
-
-
-@cache
-def _json(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((_data() / name).read_text(encoding="utf-8"))
-    return loaded
-
-
-@cache
-def _gcp() -> dict[str, float]:
-    with (_data() / "cloud" / "impact.csv").open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["provider"] == "gcp"]
-    return {MISSPELT.get(row["region"], row["region"]): float(row["impact"]) for row in rows}
+def _table(name: str) -> list[dict[str, str]]:
+    with (HERE / "data" / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

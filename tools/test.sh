@@ -4,9 +4,9 @@
 set -eu
 pytest=".venv/bin/python -m pytest -q -n 2 --dist loadgroup"
 pure="broker.model broker.errors broker.diagnostics broker.converge broker.runs broker.sweep
-broker.codec broker.ids broker.policy broker.place broker.federation.steps broker.federation.cohort
+broker.codec broker.ids broker.reservations broker.policy broker.place broker.federation.steps broker.federation.cohort
 broker.federation.admit broker.federation.receipt"
-decide="tests/core tests/policy tests/place tests/federation"
+decide="tests/core tests/policy tests/policy_cel tests/policy_cases tests/place tests/federation"
 
 covered=$(for module in $pure; do printf ' --cov=%s' "$module"; done)
 # shellcheck disable=SC2086

@@ -8,6 +8,8 @@ where the row ends, and mirrors `broker.place.match` and `broker.place.limits` e
     -2     fits, priced, within the task's own limits
     -3     over the budget
     <= -10 over the price cap of alternative `-10 - outcome`
+
+`survey` asks the same row for everything at once: which conditions fail, and the step of its price.
 """
 
 from __future__ import annotations
@@ -45,15 +47,64 @@ class Ask:
     @property
     def step(self) -> str:
         """The SQL expression for the step."""
-        if not self.bounds:
-            return "0"
-        lines = " ".join(f"WHEN micros <= {top} THEN {at}" for at, top in enumerate(self.bounds))
-        return f"CASE {lines} ELSE {len(self.bounds)} END"
+        return _steps(self.bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """SQL for all that fails in a row: `failed` is a text with `1` for each condition that does.
+
+    `conditions[alternative]` maps a check, by its place in `CHECKS`, to a place in that text. The
+    step is `UNPRICED` where the price is not known, else as in `Ask`. Rows that differ in `columns`
+    are counted apart.
+    """
+
+    failed: str
+    conditions: tuple[dict[int, int], ...]
+    parameters: dict[str, object]
+    bounds: tuple[int, ...]
+    columns: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> str:
+        return f"CASE WHEN micros IS NULL THEN {UNPRICED} ELSE {_steps(self.bounds)} END"
+
+    def above(self, bound: int, step: int) -> bool:
+        """Whether a price on this step is above one of the bounds."""
+        return step > self.bounds.index(bound)
+
+
+def survey(
+    demand: Demand, bounds: Iterable[Decimal | Fraction] = (), columns: tuple[str, ...] = ()
+) -> Survey:
+    """For every row of the catalog. The task's own cap and budget are among the bounds."""
+    parameters: dict[str, object] = {}
+    placed: dict[tuple[str, object], int] = {}  # alternatives often ask for the same
+    failed: list[str] = []
+    conditions = []
+    for at, resources in enumerate(demand.alternatives):
+        own: dict[str, object] = {}
+        mine: dict[int, int] = {}
+        for check, sql in enumerate(_conditions(resources, f"a{at}", own), _FIRST_SHAPE_CHECK):
+            if sql is None:
+                continue
+            comparison, _, name = sql.partition(":")
+            key = (comparison, own[name])
+            if key not in placed:
+                placed[key] = len(failed)
+                parameters[name] = own[name]
+                failed.append(f"CASE WHEN {sql} THEN '0' ELSE '1' END")
+            mine[check] = placed[key]
+        conditions.append(mine)
+    limits = [one.max_usd_per_hour for one in demand.alternatives]
+    named = [one for one in (*limits, node_limit(demand)) if one is not None]
+    text = " || ".join(failed) or "''"
+    return Survey(text, tuple(conditions), parameters, steps([*bounds, *named]), columns)
 
 
 def steps(bounds: Iterable[Decimal | Fraction]) -> tuple[int, ...]:
     """Bounds in USD an hour as whole micro-units: a price is above one just when it was before."""
-    return tuple(sorted({_micros(usd) for usd in bounds}))
+    return tuple(sorted({micros(usd) for usd in bounds}))
 
 
 def ask(demand: Demand, alive: Sequence[int], bounds: tuple[int, ...] = ()) -> Ask:
@@ -119,7 +170,7 @@ def _afford(demand: Demand, at: int) -> str:
     cap = demand.alternatives[at].max_usd_per_hour
     if cap is None:
         return _budget(demand)
-    over = f"micros > {_micros(cap)}"
+    over = f"micros > {micros(cap)}"
     return f"CASE WHEN {over} THEN {OVER_CAP - at} ELSE {_budget(demand)} END"
 
 
@@ -127,9 +178,16 @@ def _budget(demand: Demand) -> str:
     limit = node_limit(demand)
     if limit is None:
         return str(GOOD)
-    return f"CASE WHEN micros > {_micros(limit)} THEN {OVER_BUDGET} ELSE {GOOD} END"
+    return f"CASE WHEN micros > {micros(limit)} THEN {OVER_BUDGET} ELSE {GOOD} END"
 
 
-def _micros(usd: Decimal | Fraction) -> int:
+def _steps(bounds: Sequence[int]) -> str:
+    if not bounds:
+        return "0"
+    lines = " ".join(f"WHEN micros <= {top} THEN {at}" for at, top in enumerate(bounds))
+    return f"CASE {lines} ELSE {len(bounds)} END"
+
+
+def micros(usd: Decimal | Fraction) -> int:
     """The most whole micro-units that are not above this."""
     return floor(Fraction(usd) * MICRO)

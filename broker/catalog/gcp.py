@@ -2,8 +2,9 @@
 
 An offer is a whole machine: host price plus accelerator price, and unknown when either is.
 
-- A100, A100-80GB, L4, H100, H100-MEGA, H200, B200 come built into one machine family. L4:1 fits
-  five machines: each is an offer. Such hosts are never offered bare: Google does not rent them so.
+- A100, A100-80GB, L4, H100, H100-MEGA, H200, B200, GB200, RTXPRO6000 come built into one machine
+  family. L4:1 fits five machines: each is an offer. Such hosts are never offered bare: Google does
+  not rent them so.
 - T4, P4, V100, P100, K80 attach to N1 machines within limits of vCPUs and memory per count of
   accelerators (compute/docs/gpus, general-purpose N1). Every N1 machine within the limits is an
   offer, so that the cheapest that satisfies `cpus` and `memory` is among them.
@@ -27,6 +28,8 @@ _BUILT_IN: dict[str, dict[int, tuple[str, ...]]] = {
     "H100-MEGA": {8: ("a3-megagpu-8g",)},
     "H200": {8: ("a3-ultragpu-8g",)},
     "B200": {8: ("a4-highgpu-8g",)},
+    "GB200": {4: ("a4x-highgpu-4g",)},
+    "RTXPRO6000": {n: (f"g4-standard-{48 * n}",) for n in (1, 2, 4, 8)},
     "L4": {
         1: tuple(f"g2-standard-{n}" for n in (4, 8, 12, 16, 32)),
         2: ("g2-standard-24",),

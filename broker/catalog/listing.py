@@ -8,6 +8,8 @@ from typing import NamedTuple
 from broker.catalog.rows import Row, Source
 from broker.model import Market
 
+ON_DEMAND, SPOT = Market.ON_DEMAND.value, Market.SPOT.value
+
 
 class Listing(NamedTuple):
     """`on_demand` and `spot` are micro-units of USD an hour, None where unknown."""
@@ -25,13 +27,12 @@ class Listing(NamedTuple):
 
 def offers(listing: Listing, source: Source) -> Iterator[Row]:
     """Both markets of a listing."""
-    priced = ((Market.ON_DEMAND, listing.on_demand), (Market.SPOT, listing.spot))
-    for market, micros in priced:
+    for market, micros in ((ON_DEMAND, listing.on_demand), (SPOT, listing.spot)):
         yield Row(
             listing.region,
             listing.zone,
             listing.instance_type,
-            market.value,
+            market,
             listing.vcpus,
             listing.memory_gib,
             listing.accelerator,

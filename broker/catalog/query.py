@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from broker.catalog.ask import GOOD, UNPRICED, Ask
+from broker.catalog.accelerators import chip
+from broker.catalog.ask import GOOD, UNPRICED, Ask, Survey
 from broker.catalog.regions import site
 from broker.catalog.rows import MICRO, Row, Source
-from broker.model import Market, Offer, Price
+from broker.model import Chip, Market, Offer, Price
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +54,17 @@ class Outcome(NamedTuple):
     cheapest: Record
 
 
+class Surveyed(NamedTuple):
+    """How many rows of a pool fail alike on a step of price, and the cheapest. See `ask.Survey`."""
+
+    failed: str
+    step: int
+    offers: int
+    cheapest: Record
+
+
 _MARKETS = {str(market): market for market in Market}
+NO_CHIP = Chip()
 _RECORD = "pool_id, rank, micros, vcpus, memory_gib, instance_type"
 _AMONG = "pool_id IN (SELECT value FROM json_each(:pools))"
 
@@ -92,6 +103,19 @@ def outcomes(conn: sqlite3.Connection, among: Collection[int], ask: Ask) -> Iter
     )
     for code, step, offers, *row in conn.execute(sql, _parameters(among, ask)):
         yield Outcome(code, step, offers, Record(*row))
+
+
+def surveyed(
+    conn: sqlite3.Connection, among: Collection[int], survey: Survey
+) -> Iterator[Surveyed]:
+    """All rows of these pools, counted per pool, what fails and step of price."""
+    sql = (
+        f"SELECT {survey.failed} AS failed, {survey.step} AS step, count(*), pool_id, min(rank),"  # noqa: S608
+        f" micros, vcpus, memory_gib, instance_type FROM offer WHERE {_AMONG}"
+        f" GROUP BY {', '.join(('pool_id', 'failed', 'step', *survey.columns))}"
+    )
+    for failed, step, offers, *row in conn.execute(sql, _parameters(among, survey)):
+        yield Surveyed(failed, step, offers, Record(*row))
 
 
 def cheapest(
@@ -151,6 +175,7 @@ def offer(pool: Pool, row: Record, cloud: str | None = None) -> Offer:
         accelerator_count=pool.accelerator_count,
         price=_price(pool, row.micros),
         site=site(pool.provider, pool.region),
+        chip=chip(pool.accelerator) if pool.accelerator else NO_CHIP,
     )
 
 
@@ -180,5 +205,5 @@ def _row(pool: Pool, record: Record) -> Row:
     )
 
 
-def _parameters(among: Collection[int], ask: Ask) -> dict[str, object]:
+def _parameters(among: Collection[int], ask: Ask | Survey) -> dict[str, object]:
     return {**ask.parameters, "pools": json.dumps(list(among))}

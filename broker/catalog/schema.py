@@ -19,7 +19,7 @@ VERSION = 1
 _DDL = """
 CREATE TABLE provider (
     name TEXT PRIMARY KEY,
-    origin TEXT NOT NULL             -- 'snapshot' or 'import'
+    origin TEXT NOT NULL             -- 'snapshot', 'import' or 'live'
 ) WITHOUT ROWID;
 CREATE TABLE source (
     id INTEGER PRIMARY KEY,

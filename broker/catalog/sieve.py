@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from heapq import nsmallest
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from broker.catalog import query
 from broker.catalog.ask import GOOD, Ask, ask, encode_request, steps
@@ -22,6 +22,7 @@ from broker.catalog.labels import Labelled
 from broker.catalog.query import Outcome, Pool
 from broker.model import Decision, Demand, Offer
 from broker.place import choose
+from broker.place.limits import CURRENCY
 from broker.place.match import SHARED_CHECKS
 from broker.place.tally import Tally
 
@@ -34,18 +35,40 @@ POOL_FACTS = frozenset(
         "market",
         "accelerator",
         "accelerator_count",
+        "chip",
+        "chip.bf16_tflops",
+        "chip.memory_gib",
+        "chip.source",
+        "chip.watts",
         "site",
         "site.blocs",
+        "site.carbon_convention",
         "site.carbon_g_per_kwh",
         "site.country",
+        "site.operator",
+        "site.operator_country",
+        "site.place_source",
         "site.source",
+        "site.subdivision",
         "available",
-        "node_id",
+        "classes",
         "datasets",
+        "left",
+        "node",
+        "node_id",
+        "reservation",
         "price.as_of",
+        "price.currency",
         "price.source",
     }
 )
+# What a row has of its own, by the columns that hold it.
+ROW_FACTS = {
+    "instance_type": "instance_type",
+    "memory_gib": "memory_gib",
+    "price": "micros",
+    "vcpus": "vcpus",
+}
 LOCKED = -4  # an outcome besides those of `ask`
 
 _Alive = tuple[int, ...]
@@ -67,6 +90,36 @@ class PoolJudge(Protocol):
     def bounds(self) -> Iterable[Decimal | Fraction]: ...
 
     def __call__(self, offer: Offer) -> Decision: ...
+
+
+def speaks_for_pools(judge: choose.Judge) -> TypeGuard[PoolJudge]:
+    """Whether one offer of a pool, on a step of price, stands for all before this judge."""
+    return isinstance(judge, PoolJudge) and judge.facts <= POOL_FACTS
+
+
+def speaks_for_rows(judge: choose.Judge) -> TypeGuard[PoolJudge]:
+    """Whether rows of a pool that agree in `columns(judge)` are alike before this judge."""
+    return isinstance(judge, PoolJudge) and judge.facts <= POOL_FACTS | ROW_FACTS.keys()
+
+
+def columns(judge: PoolJudge) -> tuple[str, ...]:
+    """What of a row itself the judge looks at."""
+    return tuple(ROW_FACTS[fact] for fact in sorted(judge.facts & ROW_FACTS.keys()))
+
+
+def by_currency(pools: Iterable[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
+    """Pools priced in the currency of all bounds, and the others, whose prices are no help."""
+    parts: tuple[list[Labelled], list[Labelled]] = ([], [])
+    for member in pools:
+        parts[member.pool.currency != CURRENCY].append(member)
+    return parts
+
+
+def objects(conn: sqlite3.Connection, pools: Iterable[Labelled]) -> Iterator[Offer]:
+    """Every row of these pools as an offer, dear for many."""
+    for member in pools:
+        for row in query.all_of(conn, member.pool.id):
+            yield query.offer(member.pool, row, member.cloud)
 
 
 class _Allowed(NamedTuple):
@@ -100,7 +153,11 @@ class Sieve:
     def sift(self, pools: Iterable[Labelled]) -> None:
         """Put every offer of these pools into the tally."""
         bounds = steps(self.judge.bounds) if isinstance(self.judge, PoolJudge) else ()
-        for alive, members in self._by_request(pools).items():
+        known, foreign = by_currency(pools)
+        choose.consider(
+            self.tally, self.demand, objects(self.conn, foreign), self.judge, self.locked
+        )
+        for alive, members in self._by_request(known).items():
             self._fitting(members, ask(self.demand, alive, bounds))
         self._put_into_words()
 
@@ -129,7 +186,7 @@ class Sieve:
                     priced[member].append(outcome)
                 else:
                     self._lot(member, code, outcome.offers, outcome.cheapest.rank)
-        if isinstance(self.judge, PoolJudge) and self.judge.facts <= POOL_FACTS:
+        if speaks_for_pools(self.judge):
             self._admit(self._judge_pools(priced), asked)
         else:
             self._judge_rows(priced, asked)
@@ -238,7 +295,7 @@ class _SharedChecks:
         return alive, encode_request(furthest, depths.index(furthest), len(depths))
 
     def _depth(self, at: int, member: Labelled) -> int:
-        for passed, facts in enumerate(_shared_facts(member)):
+        for passed, facts in enumerate(shared_facts(member)):
             key = (at, passed, facts)
             if key not in self._known:
                 stub = query.stub(member.pool, member.cloud)
@@ -248,7 +305,7 @@ class _SharedChecks:
         return len(SHARED_CHECKS)
 
 
-def _shared_facts(member: Labelled) -> tuple[tuple[object, ...], ...]:
+def shared_facts(member: Labelled) -> tuple[tuple[object, ...], ...]:
     """What each of `SHARED_CHECKS` looks at."""
     pool = member.pool
     return (

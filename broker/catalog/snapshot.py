@@ -1,22 +1,24 @@
 """The offers that come with the package, made by `tools/build_snapshot.py`.
 
 `data/snapshot.csv.gz` has a line per machine and region with the zones that offer it (none where
-the provider has no zones in its prices) and both prices in USD an hour, empty where unknown.
-`data/sources.csv` says for each source name how old its prices are.
+the provider has no zones in its prices, or nobody says which zones) and both prices in USD an
+hour, empty where unknown. `data/sources.csv` says for each source name how old its prices are.
 """
 
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import io
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from zlib import crc32
 
-from broker.catalog.listing import Listing, offers
+from broker.catalog.listing import ON_DEMAND, SPOT
 from broker.catalog.rows import Row, Source, price_micros
 
 COLUMNS = (
@@ -35,16 +37,17 @@ COLUMNS = (
 
 
 def load() -> dict[str, list[Row]]:
-    """Every provider's offers."""
+    """Every provider's offers, on both markets."""
     sources = _sources()
     rows: dict[str, list[Row]] = defaultdict(list)
-    with io.StringIO(gzip.decompress(_data("snapshot.csv.gz")).decode(), newline="") as text:
+    with (
+        _no_collection(),
+        io.StringIO(gzip.decompress(_data("snapshot.csv.gz")).decode(), newline="") as text,
+    ):
         lines = csv.reader(text)
         assert tuple(next(lines)) == COLUMNS
         for cells in lines:
-            source = sources[cells[-1]]
-            for listing in _listings(cells):
-                rows[cells[0]].extend(offers(listing, source))
+            rows[cells[0]].extend(_offers(cells, sources[cells[-1]]))
     return dict(rows)
 
 
@@ -53,22 +56,33 @@ def digest() -> str:
     return f"{_data('snapshot.csv.gz')[-8:].hex()}-{crc32(_data('sources.csv')):08x}"
 
 
-def _listings(cells: list[str]) -> Iterator[Listing]:
+def _offers(cells: list[str], source: Source) -> Iterator[Row]:
+    """A line in each of its zones on each market. What the zones share is made once: they are many."""
     _, region, zones, name, vcpus, memory, accelerator, count, price, spot, _ = cells
     amount = float(count or 0)
-    named: list[str | None] = [*zones.split()]
-    for zone in named or [None]:
-        yield Listing(
-            region,
-            zone,
-            name,
-            float(vcpus) if vcpus else None,
-            float(memory) if memory else None,
-            accelerator or None,
-            amount,
-            price_micros(price, accelerator or None, amount),
-            price_micros(spot, accelerator or None, amount),
-        )
+    named = accelerator or None
+    shape = (_number(vcpus), _number(memory), named, amount)
+    on_demand = (*shape, price_micros(price, named, amount), source)
+    on_spot = (*shape, price_micros(spot, named, amount), source)
+    for zone in zones.split() or (None,):
+        yield Row(region, zone, name, ON_DEMAND, *on_demand)
+        yield Row(region, zone, name, SPOT, *on_spot)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Hundreds of thousands of rows are made and none is garbage: looking for it takes half the time."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -14,13 +15,14 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from broker.errors import UsageError
 from broker.home import Home, find_home
 
 if TYPE_CHECKING:
     from broker.catalog import Catalog
-    from broker.documents.config import Cloud, Config
+    from broker.documents.settings import Cloud, Config
     from broker.gateway import Gateway
     from broker.host import Host, Session
     from broker.model import Offer
@@ -47,7 +49,11 @@ class Context:
 
     @cached_property
     def config(self) -> Config:
-        from broker.documents.config import load_config
+        from broker.documents.settings import Config
+
+        if not self.home.config.exists():
+            return Config(path=self.home.config)
+        from broker.documents.config_file import load_config
 
         return load_config(self.home.config)
 
@@ -55,11 +61,23 @@ class Context:
     def store(self) -> Store:
         from broker.store import Ledger
 
-        return Ledger(f"sqlite:///{self.home.make().ledger}")
+        return Ledger(self.shared_ledger or f"sqlite:///{self.home.make().ledger}")
+
+    @cached_property
+    def shared_ledger(self) -> str | None:
+        """The address of a PostgreSQL database, where the configuration names one.
+
+        Most homes have a file, and most commands need no more of the configuration than that.
+        """
+        try:
+            named = b"ledger" in self.home.config.read_bytes()
+        except OSError:
+            return None
+        return _without_password(self.config.ledger) if named and self.config.ledger else None
 
     @cached_property
     def ledger_exists(self) -> bool:
-        return self.home.ledger.exists()
+        return self.shared_ledger is not None or self.home.ledger.exists()
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -71,11 +89,12 @@ class Context:
 
     @cached_property
     def owner(self) -> str:
-        """The tag that says a machine is ours. Made once per home."""
+        """The tag that says a machine is ours. Made once per home, or once per shared ledger."""
         from broker.trust.files import create_once
 
         path = self.home.make().state / "owner"
-        return create_once(path, f"own_{secrets.token_hex(8)}".encode).decode()
+        own = create_once(path, f"own_{secrets.token_hex(8)}".encode).decode()
+        return _owner_of(self.store, own) if self.shared_ledger else own
 
     @cached_property
     def ca(self) -> CertificateAuthority:
@@ -91,9 +110,14 @@ class Context:
 
     def policy(self, files: list[Path] | None = None) -> Policy:
         """The rules of the configuration and of `files` together: all must agree."""
+        named = [*self.config.policy_files, *(files or [])]
+        if not named:
+            from broker.policy import Policy
+
+            return Policy()
         from broker.documents.policies import load_policies
 
-        return load_policies([*self.config.policy_files, *(files or [])])
+        return load_policies(named)
 
     @cached_property
     def clouds(self) -> Mapping[str, frozenset[str] | None]:
@@ -103,17 +127,38 @@ class Context:
         }
 
     def owned_offers(self, *, local: bool = False) -> list[Offer]:
-        """Machines that cost nothing more: edge nodes, and this one when it is enabled or asked for."""
-        found: list[Offer] = []
+        """Machines that no catalog lists: edge nodes, reservations, and this one where it is wanted."""
+        found = self._reserved_offers()
         if self.ledger_exists:
             found += self.fleet.offers()
-        if local or "local" in self.config.clouds:
+        if (local and not self.shared_ledger) or "local" in self.config.clouds:
             from broker.catalog import country_sites
 
             sites = country_sites()  # a provider knows its country; the catalog what that means
             for offer in self.local.offers():
                 site = sites.get(offer.site.country or "", offer.site)
                 found.append(replace(offer, site=site))
+        return found
+
+    def _reserved_offers(self) -> list[Offer]:
+        clouds = {name: one for name, one in self.config.clouds.items() if one.reservations}
+        if not clouds:
+            return []
+        from broker.model import FINAL, Lease, LeaseState, Resources
+        from broker.reservations import in_use, offers
+
+        opened = set(LeaseState) - FINAL
+        leases = self.store.find(Lease, state=opened) if self.ledger_exists else []
+        used = in_use(leases)
+        found: list[Offer] = []
+        for name, cloud in clouds.items():
+            kinds = {(one.region, one.instance_type) for one in cloud.reservations}
+            shapes = {}
+            for region, kind in kinds:
+                wanted = Resources(region=region, instance_type=kind)
+                for offer in self.catalog.search(wanted, {name: frozenset({region})}, 1):
+                    shapes[region, kind] = offer
+            found += offers(name, cloud.reservations, shapes, used, utc_now().date())
         return found
 
     @property
@@ -123,8 +168,13 @@ class Context:
 
     @cached_property
     def providers(self) -> dict[str, Provider]:
-        """Every configured cloud, `local`, and the fleet of edge nodes."""
-        found: dict[str, Provider] = {"edge": self.fleet, "local": self.local}
+        """Every configured cloud, `local`, and the fleet of edge nodes.
+
+        In a ledger that homes share `local` is the machine of the one home that enables it.
+        """
+        found: dict[str, Provider] = {"edge": self.fleet}
+        if not self.shared_ledger:
+            found["local"] = self.local
         for name in self.config.clouds:
             found[name] = self.provider(name)
         return found
@@ -258,6 +308,30 @@ class _Remembered:
 
     def stop(self) -> None:
         self._gateway.stop()
+
+
+def _without_password(url: str) -> str:
+    """UsageError STO014: whoever reads the file would read the password."""
+    if ":" in urlsplit(url).netloc.rpartition("@")[0] or "password" in urlsplit(url).query:
+        raise UsageError(
+            "`ledger:` in the configuration has a password in it",
+            code="STO014",
+            hint="leave it out, and set PGPASSWORD or write it to ~/.pgpass",
+        )
+    return url
+
+
+def _owner_of(store: Store, own: str) -> str:
+    """The tag of a ledger that several homes share: the first one's. Each sees all its machines."""
+    from broker.errors import ConflictError
+    from broker.model import Event
+
+    words = "the machines of this ledger carry one owner tag"
+    row = Event("ev_00000000000000000", utc_now(), "", "", "ledger.owner", words, {"owner": own})
+    if not store.find(Event, id=row.id):
+        with contextlib.suppress(ConflictError):
+            store.commit(row)
+    return str(store.find(Event, id=row.id)[0].data["owner"])
 
 
 def _ports(home: Home) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from broker.cli import text
 from broker.cli.context import Context, utc_now
 from broker.cli.output import Format, OutputOption, emit, mapping, note, table
-from broker.errors import UsageError
+from broker.errors import PolicyError, UsageError
 from broker.model import Node, NodeState
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
@@ -85,10 +86,23 @@ def show(node: NodeArgument, *, output: OutputOption = Format.TABLE) -> None:
 
 
 @app.command()
-def drain(node: NodeArgument, *, output: OutputOption = Format.TABLE) -> None:
-    """Give a node no new work; what runs there may end."""
+def drain(
+    node: NodeArgument,
+    *,
+    policy: Annotated[list[Path] | None, typer.Option("--policy", "-p", help="More rules.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Outside the hours of the policy too.")
+    ] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Give a node no new work; what runs there may end.
+
+    Rules with `disruption` say when a node that has work may be drained, and how many at once.
+    """
     from broker import fleet
 
+    if not force:
+        _check_hours(Context(), node, policy or [])
     _changed(fleet.drain, node, output)
 
 
@@ -106,6 +120,25 @@ def revoke(node: NodeArgument, *, output: OutputOption = Format.TABLE) -> None:
     from broker import fleet
 
     _changed(fleet.revoke, node, output)
+
+
+def _check_hours(context: Context, word: str, files: list[Path]) -> None:
+    """PolicyError POL041: work runs there, and now is not the time to disturb it."""
+    from broker import disruption, fleet
+
+    node = fleet.node_named(context.store, word)
+    against = disruption.against_drain(context.store, context.policy(files), node, utc_now())
+    if against is None:
+        return
+    run, finding, opening = against
+    when = f"it may from {opening:%a %Y-%m-%d %H:%M} UTC on; " if opening else ""
+    raise PolicyError(
+        f"{node.name} may not be drained now: {run.name} runs there, and {finding.rule} "
+        f"saw {finding.saw}, wanted {finding.wanted}",
+        code="POL041",
+        location=finding.location,
+        hint=f"{when}--force drains it all the same",
+    )
 
 
 def _changed(verb: Any, word: str, output: Format) -> None:

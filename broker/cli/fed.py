@@ -17,6 +17,9 @@ from broker.model import Event, Run, RunState
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
 FileArgument = Annotated[Path, typer.Argument(help="A federation file.")]
 PolicyOption = Annotated[list[Path] | None, typer.Option("--policy", "-p", help="More rules.")]
+ProjectOption = Annotated[
+    str | None, typer.Option(help="Whose work it is; budgets count by project.")
+]
 RunArgument = Annotated[str, typer.Argument(help="Id, prefix or name of a federation run.")]
 
 
@@ -27,7 +30,11 @@ def fed() -> None:
 
 @app.command()
 def plan(
-    file: FileArgument, *, policy: PolicyOption = None, output: OutputOption = Format.TABLE
+    file: FileArgument,
+    *,
+    policy: PolicyOption = None,
+    project: ProjectOption = None,
+    output: OutputOption = Format.TABLE,
 ) -> None:
     """Which sites would take part, where the aggregator would go, and why.
 
@@ -35,7 +42,7 @@ def plan(
     """
     from broker.cli.fedrun import propose
 
-    found = propose(Context(), file, policy or [], to_start=False)
+    found = propose(Context(), file, policy or [], to_start=False, project=project)
     emit("fed-plan", _proposal_json(found), lambda: _proposal_text(found), output=output)
 
 
@@ -44,6 +51,7 @@ def run(
     file: FileArgument,
     *,
     policy: PolicyOption = None,
+    project: ProjectOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it to the engine.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: OutputOption = Format.TABLE,
@@ -55,15 +63,16 @@ def run(
     Example: `broker fed run examples/hospitals/fed.yaml -p examples/hospitals/policy.yaml --yes`
     """
     from broker.cli import fedrun
-    from broker.cli.up import confirm
+    from broker.cli.up import confirm, forewarned, start_words
 
     context = Context()
-    proposal = fedrun.propose(context, file, policy or [], to_start=True)
+    proposal = fedrun.propose(context, file, policy or [], to_start=True, project=project)
     note(_proposal_text(proposal))
     rate = proposal.plan.placements[0].usd_per_hour or Decimal(0)
+    stop = forewarned(context, proposal.policy, proposal.agreed, proposal.fed.budget_usd)
     if rate:
-        _bounded(proposal, yes=yes)
-        confirm(f"Start at {rate:.4f} $/h. Proceed?", yes=yes)
+        _bounded(proposal, stop, yes=yes)
+        confirm(f"{start_words(rate, stop)} Proceed?", yes=yes)
     started = fedrun.admit(context, proposal)
     with context.session() as session:
         if detach:
@@ -124,10 +133,10 @@ def stop(run: RunArgument, *, output: OutputOption = Format.TABLE) -> None:
     down([run], output=output)
 
 
-def _bounded(proposal: Any, *, yes: bool) -> None:
+def _bounded(proposal: Any, stop: Decimal | None, *, yes: bool) -> None:
     from broker.errors import BudgetError
 
-    if yes and proposal.fed.budget_usd is None:
+    if yes and stop is None:
         raise BudgetError(
             "the aggregator costs money and nothing bounds it",
             code="BUD004",

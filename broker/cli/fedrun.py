@@ -8,42 +8,63 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker import admission
+from broker.admission import standing
 from broker.cli import find
 from broker.cli.context import Context, fresh_id, utc_now
 from broker.cli.down import end as end_run
 from broker.cli.follow import EventTail, settled
 from broker.cli.output import note
-from broker.cli.planning import check_reach, plan_demand
+from broker.cli.planning import check_reach, located, plan_demand
 from broker.documents.federation import Federation, aggregator_demand, load_federation, site_demand
-from broker.federation.admit import Agreed, admit_federation
+from broker.federation.admit import Agreed, admit_federation, seating
 from broker.federation.app import build
 from broker.federation.cohort import Cohort, choose
 from broker.host import Session
 from broker.model import RUN_ENDED, Demand, Event, Plan, Run
-from broker.policy import Judge
+from broker.policy import Judge, Policy
 
 END_S = 40  # for the leases of a run that was told to end
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Where a federation would run."""
+    """Where a federation would run. `seating` is the cohort as the plan of one demand."""
 
     fed: Federation
     cohort: Cohort
     demand: Demand  # of the aggregator
     plan: Plan
+    policy: Policy
+    site: Demand
+    seating: Plan
+
+    @property
+    def agreed(self) -> tuple[tuple[Demand, Plan], ...]:
+        """What is admitted together."""
+        return ((self.demand, self.plan), (self.site, self.seating))
 
 
-def propose(context: Context, file: Path, policies: list[Path], *, to_start: bool) -> Proposal:
+def propose(
+    context: Context,
+    file: Path,
+    policies: list[Path],
+    *,
+    to_start: bool,
+    project: str | None = None,
+) -> Proposal:
     """The cohort and the aggregator's plan; the error that says why when one cannot be had."""
     fed = load_federation(file, context.catalog.accelerators())
-    policy = context.policy(policies)
-    judge = Judge(policy, site_demand(fed))
+    policy, now = context.policy(policies), utc_now()
+    store = context.store if context.ledger_exists else None
+    site = located(context, site_demand(fed), project)
+    judge = Judge(policy, site, standing(store, policy, site, now))
     nodes = context.fleet.offers() if context.ledger_exists else ()
-    cohort = choose(nodes, fed, judge).check()
-    demand = aggregator_demand(fed)
-    return Proposal(fed, cohort, demand, plan_demand(context, demand, policy, to_start=to_start))
+    cohort = choose(nodes, fed, judge.trace).check()
+    demand = located(context, aggregator_demand(fed), project)
+    found = plan_demand(context, demand, policy, to_start=to_start)
+    seats = seating(cohort, site, tuple(policy.files))
+    return Proposal(fed, cohort, demand, found, policy, site, seats)
 
 
 def start(context: Context, file: Path, policies: list[Path]) -> Run:
@@ -53,8 +74,10 @@ def start(context: Context, file: Path, policies: list[Path]) -> Run:
 
 def admit(context: Context, proposal: Proposal) -> Run:
     check_reach(context, proposal.plan)
-    agreed = Agreed(proposal.fed, build(proposal.fed.app), proposal.cohort, proposal.plan)
-    run, *_ = context.store.commit(*admit_federation(agreed, utc_now(), fresh_id))
+    app, now = build(proposal.fed.app), utc_now()
+    agreed = Agreed(proposal.fed, app, proposal.cohort, proposal.plan, proposal.demand)
+    rows = admit_federation(agreed, now, fresh_id)
+    run, *_ = admission.admit(context.store, proposal.policy, proposal.agreed, rows, now)
     assert isinstance(run, Run)
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -17,7 +18,8 @@ from broker.cli.lazy import Entry, LazyGroup
 from broker.cli.output import Format, OutputOption, format_of, note, show_error
 from broker.errors import BrokerError, UsageError
 
-START, POOL, RUN, FLEET, FED, SERVE = "Start", "Pool", "Run", "Fleet", "Federation", "Serve"
+START, POOL, POLICY, RUN = "Start", "Pool", "Policy", "Run"
+FLEET, FED, SERVE = "Fleet", "Federation", "Serve"
 
 
 class Commands(LazyGroup):
@@ -29,12 +31,20 @@ class Commands(LazyGroup):
         "offers": Entry("broker.cli.offers:app", "List what can be leased, with prices.", POOL),
         "catalog": Entry("broker.cli.catalog:app", "Where offers and prices come from.", POOL),
         "cloud": Entry("broker.cli.cloud:app", "Enable, disable and check clouds.", POOL),
+        "policy": Entry(
+            "broker.cli.policy:app", "Check, explain, test, compare and format rules.", POLICY
+        ),
+        "schema": Entry(
+            "broker.cli.schema:app", "Print the JSON Schema of a kind of file.", POLICY
+        ),
+        "budget": Entry("broker.cli.budget:app", "What budgets hold, and what is left.", POLICY),
         "plan": Entry(
             "broker.cli.plan:app", "Choose the cheapest allowed offer, and say why.", RUN
         ),
         "up": Entry("broker.cli.up:app", "Plan, lease machines and run a task on them.", RUN),
         "status": Entry("broker.cli.status:app", "Show leases and runs.", RUN),
         "logs": Entry("broker.cli.logs:app", "Print or follow the logs of a run.", RUN),
+        "why": Entry("broker.cli.why:app", "Why a run stands where it stands.", RUN),
         "events": Entry("broker.cli.events:app", "What happened, in order.", RUN),
         "down": Entry("broker.cli.down:app", "End runs and give their machines back.", RUN),
         "edge": Entry("broker.cli.edge:app", "Invite, list, drain and revoke edge nodes.", FLEET),
@@ -80,6 +90,7 @@ def broker(
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command and leave with its exit code (see `docs/exit-codes.md`)."""
+    gc.set_threshold(50_000, 20, 20)  # a command makes much and drops little: collect seldom
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 

@@ -29,12 +29,15 @@ class Format(StrEnum):
     WIDE = "wide"
     JSON = "json"
     JSONL = "jsonl"
+    CSV = "csv"
     NAME = "name"
 
 
 OutputOption = Annotated[
     Format,
-    typer.Option("--output", "-o", help="table, wide, json, jsonl or name.", show_default=False),
+    typer.Option(
+        "--output", "-o", help="table, wide, json, jsonl, csv or name.", show_default=False
+    ),
 ]
 
 
@@ -72,10 +75,31 @@ def emit(
     if output is Format.JSONL:
         rows = data if isinstance(data, list) else [data]
         _write("\n".join(json.dumps(row) for row in rows))
+    elif output is Format.CSV:
+        _write(_csv(data if isinstance(data, list) else [data]))
     elif output is Format.NAME:
         _write("\n".join(names))
     else:
         _write(human() if callable(human) else human)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each row; a list is joined with `;`, a mapping is JSON, None is empty."""
+    import csv
+    import io
+
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _flat(value) for name, value in row.items()} for row in rows)
+    return out.getvalue().rstrip("\n") if header else ""
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return ";".join(value)
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def note(text: str) -> None:

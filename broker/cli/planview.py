@@ -8,18 +8,31 @@ from decimal import Decimal
 from typing import Any
 
 from broker.cli import text
-from broker.model import Demand, Kind, Offer, Placement, Plan, Reason, Refusal, Resources
+from broker.model import (
+    DEFAULT_PROJECT,
+    Demand,
+    Kind,
+    Offer,
+    Placement,
+    Plan,
+    Reason,
+    Refusal,
+    Resources,
+)
 
 SHOWN_FALLBACKS = 4
 SHOWN_REFUSALS = 12
 
 
-def plan_text(demand: Demand, plan: Plan) -> str:
-    return "\n".join(_lines(demand, plan))
+def plan_text(demand: Demand, plan: Plan, *, explain: bool = False) -> str:
+    """`explain`: of an explained plan, all that can be said of it."""
+    return "\n".join(_lines(demand, plan, explain=explain))
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """`placements[].offer` is flat, with the price as a decimal in text."""
+def plan_json(plan: Plan, *, explain: bool = False) -> dict[str, Any]:
+    """`placements[].offer` is flat. `explain`: also blames, and all that follows from them."""
+    from broker.cli.explainview import explained_json
+
     return {
         "placements": [_placement(one) for one in plan.placements],
         "considered": plan.considered,
@@ -27,6 +40,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "refusals": [_refusal(one) for one in by_rule(plan.refusals)],
         "policies": list(plan.policies),
         "catalog_as_of": plan.catalog_as_of,
+        **(explained_json(plan) if explain else {}),
     }
 
 
@@ -48,9 +62,17 @@ def offer_json(offer: Offer) -> dict[str, Any]:
         "price_source": price.source if price else None,
         "country": offer.site.country,
         "blocs": sorted(offer.site.blocs),
+        "subdivision": offer.site.subdivision,
+        "operator": offer.site.operator,
+        "operator_country": offer.site.operator_country,
         "carbon_g_per_kwh": offer.site.carbon_g_per_kwh,
         "available": offer.available,
+        "left": offer.left,
+        "reservation": offer.reservation or None,
+        "node": offer.node or None,
         "datasets": list(offer.datasets),
+        "accelerator_memory_gib": offer.chip.memory_gib,
+        "bf16_tflops": offer.chip.bf16_tflops,
         "key": offer.key,
     }
 
@@ -68,7 +90,7 @@ def reason_json(reason: Reason) -> dict[str, Any]:
     }
 
 
-def _lines(demand: Demand, plan: Plan) -> Iterator[str]:
+def _lines(demand: Demand, plan: Plan, *, explain: bool) -> Iterator[str]:
     yield f"Task            {demand.name}   {wanted(demand)}"
     policies = "  ".join(plan.policies) or "none"
     yield f"Policies        {policies}     catalog as of {plan.catalog_as_of or 'unknown'}"
@@ -77,16 +99,32 @@ def _lines(demand: Demand, plan: Plan) -> Iterator[str]:
         yield f"  + {_chosen(placement)}"
     yield ""
     for placement in plan.placements:
-        yield from _cost(placement)
-    yield from _refusals(plan)
+        yield from _cost(demand, placement)
+    if explain:
+        from broker.cli.explainview import explained_lines
+
+        yield from explained_lines(plan)
+    else:
+        yield from _refusals(plan)
 
 
 def wanted(demand: Demand) -> str:
     alternatives = " or ".join(_alternative(one) for one in demand.alternatives)
     nodes = f"{demand.nodes} x " if demand.nodes > 1 else ""
-    data = f", data class {demand.data.data_class}" if demand.data.data_class else ""
     hours = f", up to {demand.duration_h:g} h" if demand.duration_h else ""
-    return f"{nodes}{alternatives}{hours}{data}"
+    return f"{nodes}{alternatives}{hours}{_data(demand)}"
+
+
+def _data(demand: Demand) -> str:
+    """Whose and which data: what policies look at."""
+    data = demand.data
+    said = {
+        "data class": data.data_class,
+        "purpose": data.purpose,
+        "data": " ".join(data.datasets),
+        "project": demand.project if demand.project != DEFAULT_PROJECT else None,
+    }
+    return "".join(f", {name} {value}" for name, value in said.items() if value)
 
 
 def _alternative(one: Resources) -> str:
@@ -121,10 +159,19 @@ def _rate(amount: Decimal | None) -> str:
     return f"{text.usd(amount, 4)} $/h" if amount is not None else "price unknown"
 
 
-def _cost(placement: Placement) -> Iterator[str]:
+def _cost(demand: Demand, placement: Placement) -> Iterator[str]:
+    if placement.start_after:
+        yield f"Start           {placement.start_after:%Y-%m-%d %H:%M} UTC: {placement.start_why}"
     price = placement.offer.price
-    if placement.usd_expected is not None:
-        yield f"Cost            expected {text.usd(placement.usd_expected)} $ at {_rate(placement.usd_per_hour)}"
+    costs = [
+        f"expected {text.usd(placement.usd_expected)} $ at {_rate(placement.usd_per_hour)}"
+        if placement.usd_expected is not None
+        else "",
+        f"at most {text.usd(placement.usd_most)} $" if placement.usd_most is not None else "",
+        _hard_stop(demand),
+    ]
+    if said := "   ".join(filter(None, costs)):
+        yield f"Cost            {said}"
     if price:
         yield f"Price           as of {price.as_of}, {price.source}"
     for position, offer in enumerate(placement.fallbacks[:SHOWN_FALLBACKS]):
@@ -134,6 +181,13 @@ def _cost(placement: Placement) -> Iterator[str]:
     more = len(placement.fallbacks) - SHOWN_FALLBACKS
     if more > 0:
         yield f"{'':<16}and {more} more"
+
+
+def _hard_stop(demand: Demand) -> str:
+    if demand.budget_usd is None:
+        return ""
+    where = demand.locations.get("budget")
+    return f"hard stop {text.usd(demand.budget_usd)} $" + (f" ({where})" if where else "")
 
 
 def by_rule(refusals: Iterable[Refusal]) -> list[Refusal]:
@@ -182,6 +236,9 @@ def _placement(one: Placement) -> dict[str, Any]:
         "offer": offer_json(one.offer),
         "usd_per_hour": float(one.usd_per_hour) if one.usd_per_hour is not None else None,
         "usd_expected": float(one.usd_expected) if one.usd_expected is not None else None,
+        "usd_most": float(one.usd_most) if one.usd_most is not None else None,
+        "start_after": one.start_after.isoformat() if one.start_after else None,
+        "start_why": one.start_why or None,
         "fallbacks": [offer_json(offer) for offer in one.fallbacks],
     }
 

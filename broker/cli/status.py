@@ -9,6 +9,7 @@ import typer
 from broker.cli import find, text
 from broker.cli.context import Context, utc_now
 from broker.cli.output import Format, OutputOption, emit, table
+from broker.converge import waits
 from broker.model import RUN_ENDED, Lease, Run
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -53,18 +54,37 @@ def _table(pairs: list[tuple[Run, list[Lease]]], *, wide: bool) -> str:
     if not pairs:
         return "Nothing runs. `broker up TASK.yaml` starts something; `broker status --all` shows what ended."
     header = ["RUN", "NAME", "LEASE", "ROLE", "WHERE", "MARKET", "STATE", "AGE", "$/H", "SPENT"]
+    more = ["PROJECT", "BUDGET", "HARD STOP"] if wide else []
     rows: list[list[object]] = []
     for run, leases in pairs:
-        rows.append(
-            [run.id, run.name, None, run.kind, None, None, run.state, _age(run), None, None]
-        )
-        rows.extend(["", "", *_lease(lease)] for lease in leases)
-    extra = []
-    if wide:
-        reasons = {run.id: run.reason for run, _ in pairs if run.reason}
-        reasons |= {lease.id: lease.reason for _, ls in pairs for lease in ls if lease.reason}
-        extra = ["", *(f"{key}  {value}" for key, value in reasons.items())]
-    return "\n".join([table(header, rows), *extra])
+        own = [run.id, run.name, None, run.kind, None, None, run.state, _age(run), None, None]
+        rows.append([*own, *(_money(run) if wide else ())])
+        rows.extend(["", "", *_lease(lease), *([""] * len(more))] for lease in leases)
+    told = _reasons(pairs) if wide else _waits(pairs)
+    extra = ["", *(f"{key}  {value}" for key, value in told.items())] if told else []
+    return "\n".join([table([*header, *more], rows), *extra])
+
+
+def _money(run: Run) -> list[object]:
+    """Project, the budget that was asked for, and the cost at which the run is ended."""
+    demand = run.spec.get("demand", {})
+    return [run.spec.get("project"), demand.get("budget_usd"), run.spec.get("budget_usd")]
+
+
+def _reasons(pairs: list[tuple[Run, list[Lease]]]) -> dict[str, str]:
+    reasons = {run.id: run.reason for run, _ in pairs if run.reason}
+    return reasons | {lease.id: lease.reason for _, ls in pairs for lease in ls if lease.reason}
+
+
+def _waits(pairs: list[tuple[Run, list[Lease]]]) -> dict[str, str]:
+    """Runs that wait for their hour say so without being asked."""
+    now = utc_now()
+    return {
+        run.id: lease.reason
+        for run, leases in pairs
+        for lease in leases
+        if waits(lease, now) and lease.reason
+    }
 
 
 def _age(run: Run) -> str:
@@ -96,6 +116,9 @@ def _json(run: Run, leases: list[Lease]) -> dict[str, Any]:
         "kind": run.kind,
         "state": run.state.value,
         "reason": run.reason,
+        "project": run.spec.get("project"),
+        "budget_usd": run.spec.get("demand", {}).get("budget_usd"),
+        "hard_stop_usd": run.spec.get("budget_usd"),
         "created_at": run.created_at.isoformat(),
         "ended_at": run.ended_at.isoformat() if run.ended_at else None,
         "leases": [
@@ -108,6 +131,8 @@ def _json(run: Run, leases: list[Lease]) -> dict[str, Any]:
                 "offer": to_json(lease.attempt.offer) if lease.attempt else None,
                 "instance_id": lease.attempt.instance_id if lease.attempt else None,
                 "preemptions": lease.preemptions,
+                "max_preemptions": lease.max_preemptions,
+                "not_before": lease.not_before.isoformat() if lease.not_before else None,
                 "usd_per_hour": text.usd(text.usd_per_hour(lease), 6),
                 "usd_spent": text.usd(text.spent(lease, now), 6),
             }

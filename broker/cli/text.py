@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from broker.model import Lease, Market, Offer
+from broker.model import Market, Offer
+
+if TYPE_CHECKING:
+    from broker.model import Lease
 
 
 def usd(amount: Decimal | None, places: int = 2) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +15,11 @@ from broker.cli import find, text
 from broker.cli.context import Context, fresh_id, utc_now
 from broker.cli.output import Format, OutputOption, emit, note
 from broker.errors import BrokerError, BudgetError, UsageError
-from broker.model import Plan, Run, RunState, Task
+from broker.model import Demand, Plan, Run, RunState, Task
+
+if TYPE_CHECKING:
+    from broker.policy import Policy
+    from broker.policy.accounts import Agreed
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -25,6 +31,9 @@ def up(
     policy: Annotated[list[Path] | None, typer.Option("--policy", "-p", help="More rules.")] = None,
     infra: Annotated[
         str | None, typer.Option(help="Only here, e.g. `local` or `aws/eu-north-1`.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Whose work it is; budgets count by project.")
     ] = None,
     max_cost: Annotated[
         str | None, typer.Option(help="End the run at this cost, e.g. 12usd.")
@@ -42,16 +51,20 @@ def up(
 
     Example: `broker up examples/hello.yaml --infra local`
     """
-    from broker.cli.planning import check_reach, plan_task
+    from broker.cli.planning import check_reach, plan_demand, read_task
     from broker.cli.planview import plan_text
 
     context = Context()
-    wish, plan = plan_task(context, task, policy or [], infra=infra, to_start=True)
+    wish = read_task(context, task, infra=infra, project=project)
     _check_work(wish, keep=keep)
-    check_reach(context, plan)
-    note(plan_text(wish.demand, plan))
-    budget = _bound(wish, plan, max_cost, yes=yes)
-    run = _admit(context, wish, plan, budget, keep=keep or wish.keep)
+    given, rules = _given(max_cost), context.policy(policy or [])
+    asked = _bounded_by(wish.demand, given, always=wish.demand.duration_h is None)
+    found = plan_demand(context, asked, rules, to_start=True)
+    check_reach(context, found)
+    note(plan_text(wish.demand, found))
+    wish = replace(wish, demand=_bounded_by(wish.demand, given, always=True))
+    _agree(context, rules, (wish.demand, found), yes=yes)
+    run = _admit(context, rules, wish, found, keep=keep or wish.keep)
     _carry(context, run, detach=detach, output=output)
 
 
@@ -82,38 +95,71 @@ def _check_work(wish: Task, *, keep: bool) -> None:
         )
 
 
-def _bound(wish: Task, plan: Plan, max_cost: str | None, *, yes: bool) -> Decimal | None:
-    """The most that the run may cost. Money without a person at the keyboard needs a bound."""
+def _given(max_cost: str | None) -> Decimal | None:
     from broker.documents.units import usd
 
-    rate = sum((one.usd_per_hour or Decimal(0) for one in plan.placements), Decimal(0))
     try:
-        given = usd(max_cost) if max_cost else None
+        return usd(max_cost) if max_cost else None
     except ValueError as error:
         raise UsageError(f"--max-cost: {error}", code="USE005", hint="e.g. 12usd") from error
-    bounds = [bound for bound in (given, wish.demand.budget_usd) if bound is not None]
+
+
+def _bounded_by(demand: Demand, given: Decimal | None, *, always: bool) -> Demand:
+    """The demand with the least of its own budget and the one that was given.
+
+    A plan with a duration is not refused because the run may be ended before it is done.
+    """
+    if given is None or not always:
+        return demand
+    return replace(demand, budget_usd=min(given, demand.budget_usd or given))
+
+
+def _agree(context: Context, rules: Policy, agreed: Agreed, *, yes: bool) -> None:
+    """Say what it may cost at most and ask. Money without a person at the keyboard needs a bound."""
+    demand, plan = agreed
+    rate = sum((one.usd_per_hour or Decimal(0) for one in plan.placements), Decimal(0))
+    stop = forewarned(context, rules, [agreed], demand.budget_usd)
     if rate == 0:
-        return min(bounds, default=None)
-    if yes and not bounds:
+        return
+    if yes and stop is None:
         raise BudgetError(
             f"this costs {text.usd(rate, 4)} $/h and nothing bounds it",
             code="BUD004",
             hint="add --max-cost 12usd, or `budget:` to the task",
         )
-    most = f", at most {text.usd(min(bounds))} $" if bounds else ""
-    confirm(f"Start at {text.usd(rate, 4)} $/h{most}. Proceed?", yes=yes)
-    return min(bounds, default=None)
+    confirm(f"{start_words(rate, stop)} Proceed?", yes=yes)
 
 
-def _admit(context: Context, wish: Task, plan: Plan, budget: Decimal | None, *, keep: bool) -> Run:
-    from dataclasses import replace
+def forewarned(
+    context: Context, rules: Policy, agreed: Sequence[Agreed], budget: Decimal | None
+) -> Decimal | None:
+    """The cost at which the run is ended, after the warnings of the budgets that it comes near."""
+    from broker import admission
 
+    now = utc_now()
+    store = context.store if context.ledger_exists else None
+    for words in admission.forecast(store, rules, agreed, now):
+        note(f"warning: {words}")
+    bounds = (budget, admission.hard_stop(rules, agreed, now))
+    return min((one for one in bounds if one is not None), default=None)
+
+
+def start_words(rate: Decimal, stop: Decimal | None) -> str:
+    most = f", ended at {text.usd(stop)} $ at the latest" if stop is not None else ""
+    return f"Start at {text.usd(rate, 4)} $/h{most}."
+
+
+def _admit(context: Context, rules: Policy, wish: Task, plan: Plan, *, keep: bool) -> Run:
+    from broker import admission
     from broker.runs import admit
 
-    run, *leases = admit(plan, wish, utc_now(), fresh_id)
+    now = utc_now()
+    run, *leases = admit(plan, wish, now, fresh_id)
     assert isinstance(run, Run)
+    budget = wish.demand.budget_usd
     spec = {**run.spec, "budget_usd": str(budget) if budget is not None else None}
-    saved, *_ = context.store.commit(replace(run, spec=spec, keep=keep), *leases)
+    rows = [replace(run, spec=spec, keep=keep), *leases]
+    saved, *_ = admission.admit(context.store, rules, [(wish.demand, plan)], rows, now)
     assert isinstance(saved, Run)
     return saved
 

@@ -72,7 +72,7 @@ class Builder:
                 value = resolve(event.value)
             except NumberError as exc:
                 self._refuse("DOC016", str(exc), where, "put it in quotes if it is text")
-        self._put(Node(value, where, event.value))
+        self._put(Node(value, where, event.value, style=event.style or ""))
 
     def _begin(self, event: Any, value: dict[str, Any] | list[Any]) -> None:
         self._count(event)

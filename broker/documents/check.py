@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +18,7 @@ from broker.errors import DocumentError
 S = TypeVar("S", bound=Shape)
 Step = str | int
 
+MISSPELT: Final = 0.85  # how alike a word is to a field that was surely meant
 UNKNOWN: Final = "002"
 MISSING: Final = "003"
 UNSUPPORTED: Final = "006"
@@ -131,7 +133,9 @@ class _Walker:
             tip = self._hints.unsupported[word] or None
             return self._say(UNSUPPORTED, f"field `{word}` is not supported yet", where, tip)
         known = fields_of(self._shape, path[:-1])
-        tip = self._hints.tips.get(word) or suggest(word, known)
+        near = get_close_matches(word, known, n=1, cutoff=MISSPELT)
+        tip = None if near else self._hints.tips.get(word)
+        tip = tip or suggest(word, known)
         return self._say(UNKNOWN, f"unknown field `{word}`", where, tip)
 
     def _missing(self, path: tuple[Step, ...]) -> Diagnostic:

@@ -1,7 +1,7 @@
 """Every code that a file's problem can carry, and what it means in one line.
 
 The three letters name the kind of file: DOC for any YAML file, TSK task, FED federation, POL
-policy, CFG configuration. The numbers below 100 mean the same in all four kinds, as far as shared.
+policy, CAS policy cases, CFG configuration. The numbers below 20 mean the same in all of them.
 """
 
 from __future__ import annotations
@@ -38,16 +38,29 @@ SHARED: Final = {
     "013": "not an accelerator with a count",
     "014": "not an amount",
     "015": "not a cloud, region and zone",
+    "016": "not a place where data may lie",
 }
 OWN: Final = {
     "FED020": "the app's folder does not exist",
     "FED021": "fewer sites are wanted than are the minimum",
     "POL020": "two rules have one id",
-    "POL021": "a rule has not exactly one of require, deny and prefer",
+    "POL021": "a rule has not exactly one verb",
+    "POL022": "a class of data descends from one that no file defines",
+    "POL023": "classes of data descend from each other in a circle",
+    "POL024": "an expression that cannot be used",
+    "POL025": "not days and hours",
+    "POL026": "not a time zone",
+    "POL027": "formatting would change what the policy says or lose a remark",
+    "CAS020": "a case asks nothing, or two things at once",
+    "CAS021": "a case expects nothing, or what its question cannot answer",
+    "CAS022": "a rule id that the policies do not have",
+    "CAS023": "two cases have one name",
     "CFG020": "a cloud's name does not start with a known catalog",
     "CFG021": "a policy pattern matches no file",
+    "CFG022": "the region of a reservation is not known",
+    "CFG023": "a reservation stands twice",
 }
-AREAS: Final = ("TSK", "FED", "POL", "CFG")
+AREAS: Final = ("TSK", "FED", "POL", "CAS", "CFG")
 CODES: Final = {
     **YAML,
     **{area + number: words for area in AREAS for number, words in SHARED.items()},

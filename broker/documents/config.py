@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from broker.documents.config_edit import remove_cloud, set_cloud
-from broker.documents.config_file import CATALOGS, Cloud, Config, Engine, Gateway, load_config
+from broker.documents.config_file import CATALOGS, load_config
+from broker.documents.settings import Cloud, Config, Engine, Gateway, Reservation
 
 __all__ = [
     "CATALOGS",
@@ -11,6 +12,7 @@ __all__ = [
     "Config",
     "Engine",
     "Gateway",
+    "Reservation",
     "load_config",
     "remove_cloud",
     "set_cloud",

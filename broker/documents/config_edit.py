@@ -24,6 +24,7 @@ from broker.documents.config_file import (
     read_or_none,
 )
 from broker.documents.loader import parse, shown
+from broker.documents.schema import modeline
 from broker.errors import DocumentError, NotFoundError, UsageError
 
 CLOUDS: Final = "clouds"
@@ -36,12 +37,12 @@ def set_cloud(
     mapping: Mapping[str, Any],
     catalogs: Collection[str] = CATALOGS,
 ) -> None:
-    """Add or replace one entry of `clouds`; the file is made when there is none.
+    """Add or replace one entry of `clouds`; the file is made when there is none, for editors too.
 
     UsageError: the entry would not be valid. DocumentError: the present file cannot be read.
     """
     _check_entry(name, mapping, catalogs)
-    text = _text(Path(path))
+    text = _text(Path(path)) if Path(path).exists() else modeline("config")
     before = _plain(text)
     clouds = before.get(CLOUDS) or {}
     for key in clouds.get(name) or {}:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from broker.diagnostics import Diagnostic, suggest
-from broker.documents.check import check
+from broker.documents.check import check, in_order
 from broker.documents.fields import (
     CLOUD,
     Country,
+    Days,
+    Name,
     Place,
     PlacesOrNone,
     Port,
@@ -24,66 +26,30 @@ from broker.documents.fields import (
     Text,
     TextsOrNone,
     problem,
+    text,
+    word,
 )
 from broker.documents.loader import read
+from broker.documents.reservations import ReservationShape, repeated, reservations
+from broker.documents.settings import (
+    LOCAL_HOST,
+    MAX_PRICE_AGE_D,
+    TICK_S,
+    Cloud,
+    Config,
+    Engine,
+    Gateway,
+)
 from broker.documents.tree import Document
 from broker.documents.units import UnitError
 from broker.errors import DocumentError
-from broker.model import Location
+from broker.model import DEFAULT_PROJECT
 
 AREA: Final = "CFG"
 CATALOGS: Final = frozenset({"aws", "azure", "gcp", "local"})
-LOCAL_HOST: Final = "127.0.0.1"
-TICK_S: Final = 0.5
+LEDGER: Final = re.compile(r"postgres(?:ql)?(?:\+psycopg)?://[^\s]+")
 EMPTY: Final = "DOC015"
 KNOWN: Final = "catalogs"  # in the context of a check: the names a cloud may start with
-
-
-@dataclass(frozen=True, slots=True)
-class Cloud:
-    """One entry of `clouds`. Paths are absolute; what is not set is None or empty."""
-
-    name: str
-    provider: str
-    regions: tuple[str, ...] = ()
-    endpoint: str | None = None
-    ca_bundle: Path | None = None
-    profile: str | None = None
-    credentials_file: Path | None = None
-    image: str | None = None
-    country: str | None = None
-    location: Location | None = None
-
-    @property
-    def catalog(self) -> str:
-        """Whose offers it uses: `aws` for both `aws` and `aws@sandbox`."""
-        return self.name.partition("@")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """Where agents reach the broker. Port 0 is any free one; `public_host` is what agents dial."""
-
-    host: str = LOCAL_HOST
-    port: int = 0
-    public_host: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    tick_s: float = TICK_S
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """`policies` are the patterns as written, `policy_files` the files that they name, sorted."""
-
-    clouds: dict[str, Cloud] = field(default_factory=dict)
-    gateway: Gateway = Gateway()
-    engine: Engine = Engine()
-    policies: tuple[str, ...] = ()
-    policy_files: tuple[Path, ...] = ()
-    path: Path | None = None
 
 
 def cloud_name(value: str, catalogs: Collection[str]) -> str:
@@ -105,7 +71,24 @@ def _cloud_key(value: str, info: ValidationInfo) -> str:
         raise problem(exc) from exc
 
 
-CloudKey = Annotated[str, PlainValidator(_cloud_key), WithJsonSchema({"type": "string"})]
+_KEY_SCHEMA: Final = rf"^(?:{'|'.join(sorted(CATALOGS))})(?:@[a-z0-9][a-z0-9-]{{0,40}})?$"
+CloudKey = Annotated[
+    str,
+    PlainValidator(_cloud_key),
+    WithJsonSchema({"type": "string", "pattern": _KEY_SCHEMA}),
+]
+
+
+def ledger(value: Any) -> str:
+    """What stands there is never repeated: it may hold a password."""
+    given = text(value)
+    if not LEDGER.fullmatch(given):
+        tip = "write `postgresql://user@host/database`; left out, it is a file of this home"
+        raise UnitError("wants the URL of a PostgreSQL database", tip=tip)
+    return given
+
+
+Ledger = Annotated[str, *word(ledger, f"^{LEDGER.pattern}$", "postgresql://broker@db/broker")]
 
 
 class CloudShape(Shape):
@@ -127,6 +110,9 @@ class CloudShape(Shape):
         default=None, description="Machine image, instead of the provider's default."
     )
     country: Country | None = Field(default=None, description="For `local`: where this machine is.")
+    reservations: list[ReservationShape] | None = Field(
+        default=None, description="Capacity that is already paid for, by the cloud's ids."
+    )
 
 
 class GatewayShape(Shape):
@@ -139,7 +125,25 @@ class EngineShape(Shape):
     tick_s: Seconds = Field(default=TICK_S, description="Seconds between two passes of the engine.")
 
 
+class CatalogShape(Shape):
+    max_age: Days = Field(
+        default=MAX_PRICE_AGE_D, description="Prices that are older are marked as stale: `30d`."
+    )
+
+
 class ConfigShape(Shape):
+    project: Name | None = Field(
+        default=None, description="The project of demands that name none; default: default."
+    )
+    country: Country | None = Field(
+        default=None, description="Where this broker keeps its logs, as rules of residency see it."
+    )
+    ledger: Ledger | None = Field(
+        default=None, description="URL of a PostgreSQL database that several brokers share."
+    )
+    catalog: CatalogShape = Field(
+        default_factory=CatalogShape, description="Offers and prices that are known."
+    )
     clouds: dict[CloudKey, CloudShape] = Field(
         default={}, description="Clouds by name: aws, aws@sandbox, ..."
     )
@@ -168,8 +172,9 @@ def load_config(
     if document is None:
         return Config(path=Path(path))
     shape = check(document, ConfigShape, AREA, context={KNOWN: catalogs}, nulls=True)
-    if problems := _lost_patterns(shape, document):
-        raise DocumentError(problems)
+    problems = [*_lost_patterns(shape, document), *_repeated_reservations(shape, document)]
+    if problems:
+        raise DocumentError(in_order(problems))
     return _config(shape, document)
 
 
@@ -193,6 +198,10 @@ def _config(shape: ConfigShape, document: Document) -> Config:
         policies=patterns,
         policy_files=tuple(sorted({file for one in patterns for file in _matches(folder, one)})),
         path=document.path,
+        project=shape.project or DEFAULT_PROJECT,
+        country=shape.country,
+        ledger=shape.ledger,
+        max_price_age_d=shape.catalog.max_age,
     )
 
 
@@ -209,6 +218,7 @@ def _cloud(name: str, shape: CloudShape, document: Document) -> Cloud:
         image=shape.image,
         country=shape.country,
         location=document.key(["clouds", name]),
+        reservations=reservations(shape.reservations or (), document, name),
     )
 
 
@@ -220,6 +230,13 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
     spelled = Path(pattern).expanduser()
     found = glob(str(spelled), root_dir=folder, recursive=True)  # noqa: PTH207  absolute ones too
     return [file for name in found if (file := folder / name).is_file()]
+
+
+def _repeated_reservations(shape: ConfigShape, document: Document) -> list[Diagnostic]:
+    found = []
+    for name, one in shape.clouds.items():
+        found += repeated(one.reservations or (), document, name)
+    return found
 
 
 def _lost_patterns(shape: ConfigShape, document: Document) -> list[Diagnostic]:

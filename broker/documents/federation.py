@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field
 
 from broker.diagnostics import Diagnostic
 from broker.documents.check import Hints, check, in_order
@@ -24,15 +24,16 @@ from broker.documents.fields import (
     Shape,
     Text,
     Usd,
-    guarded,
+    word,
 )
 from broker.documents.loader import read
 from broker.documents.resources import KNOWN, UNSUPPORTED, ResourcesShape, alternatives, too_many
+from broker.documents.storage import PlaceShape, checkpoint
 from broker.documents.task import DataShape, data_of, default_name
 from broker.documents.tree import Document
 from broker.documents.units import UnitError
 from broker.errors import DocumentError
-from broker.model import Data, Demand, Location, Resources
+from broker.model import DEFAULT_PROJECT, Data, Demand, Location, Resources, Storage
 
 AREA: Final = "FED"
 PLACES: Final = (
@@ -43,6 +44,8 @@ PLACES: Final = (
     "data.class",
     "data.datasets",
     "data.purpose",
+    "project",
+    "checkpoint",
     "sites",
     "sites.min",
     "sites.wanted",
@@ -82,6 +85,8 @@ class Federation:
     budget_usd: Decimal | None = None
     location: Location | None = None
     locations: dict[str, Location] = field(default_factory=dict)
+    project: str = DEFAULT_PROJECT
+    storage: tuple[Storage, ...] = ()  # its checkpoint
 
 
 class WhereShape(Shape):
@@ -113,12 +118,15 @@ def setting(value: str) -> str:
     return value
 
 
-Setting = Annotated[str, PlainValidator(guarded(setting)), WithJsonSchema({"type": "string"})]
+Setting = Annotated[str, *word(setting, f"^{SETTING.pattern}$")]
 
 
 class FederationShape(Shape):
     name: Name | None = Field(
         default=None, description="Name of the federation; default: the file's name."
+    )
+    project: Name | None = Field(
+        default=None, description="Whose work it is: budgets and rules count by project."
     )
     app: Text = Field(description="Folder of the Flower app, relative to this file.")
     rounds: Count = Field(description="How many rounds are trained.")
@@ -126,6 +134,9 @@ class FederationShape(Shape):
     sites: SitesShape = Field(description="How many sites, and which.")
     aggregator: AggregatorShape = Field(
         default_factory=AggregatorShape, description="Where updates are joined."
+    )
+    checkpoint: PlaceShape | None = Field(
+        default=None, description="Where the aggregator keeps the model between rounds."
     )
     run_config: dict[Setting, Scalar] = Field(
         default={}, description="Values that override the app's own configuration."
@@ -165,6 +176,8 @@ def aggregator_demand(fed: Federation) -> Demand:
         budget_usd=fed.budget_usd,
         location=fed.locations.get("aggregator", fed.location),
         locations=fed.locations,
+        project=fed.project,
+        storage=fed.storage,
     )
 
 
@@ -180,6 +193,8 @@ def site_demand(fed: Federation) -> Demand:
         budget_usd=fed.budget_usd,
         location=fed.locations["sites"],
         locations=fed.locations,
+        project=fed.project,
+        storage=fed.storage,
     )
 
 
@@ -196,6 +211,8 @@ def _federation(shape: FederationShape, document: Document) -> Federation:
         budget_usd=shape.budget,
         location=document.key(["app"]),
         locations=document.places(PLACES),
+        project=shape.project or DEFAULT_PROJECT,
+        storage=checkpoint(shape.checkpoint, document),
     )
 
 

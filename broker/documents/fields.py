@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic.annotated_handlers import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from broker.diagnostics import suggest
-from broker.documents import units
+from broker.documents import patterns, units
 from broker.documents.units import UnitError, found
 from broker.model import AtLeast
 
@@ -27,14 +28,19 @@ LABEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 CLOUD: Final = re.compile(r"[a-z][a-z0-9-]{0,40}(?:@[a-z0-9][a-z0-9-]{0,40})?")
 PLACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 COUNTRY: Final = re.compile(r"[A-Z]{2}")
+SUBDIVISION: Final = re.compile(r"[A-Z]{2}-[A-Z0-9]{1,3}")
+URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+")
 MISTAKEN_COUNTRIES: Final = {"UK": "GB", "EU": "bloc: EU"}
 MAX_WORDS: Final = 500
 
 
 class Shape(BaseModel):
-    """A mapping in one of our files. Unknown fields are errors."""
+    """A mapping in one of our files. Unknown fields are errors.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    A shape that is only part of others is never built by itself: that halves the time to start.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 def guarded(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -71,11 +77,18 @@ def flag(value: Any) -> bool:
 
 
 def count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UnitError(f"wants a whole number, found {found(value)}", code=TYPE)
-    if not 0 < value <= units.MAX_AMOUNT:
+    whole_one = _whole(value, "a whole number")
+    if not 0 < whole_one <= units.MAX_AMOUNT:
         raise UnitError(f"wants a whole number above zero, found {found(value)}")
-    return value
+    return whole_one
+
+
+def _whole(value: Any, wanted: str) -> int:
+    """`2.0` is a whole number too, as JSON Schema has it."""
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
+        raise UnitError(f"wants {wanted}, found {found(value)}", code=TYPE)
+    return int(value)
 
 
 def number(value: Any) -> float:
@@ -93,11 +106,23 @@ def seconds(value: Any) -> float:
 
 
 def port(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UnitError(f"wants a port number, found {found(value)}", code=TYPE)
-    if not 0 <= value <= 65535:
+    whole_one = _whole(value, "a port number")
+    if not 0 <= whole_one <= 65535:
         raise UnitError(f"wants a port from 0 (any) to 65535, found {found(value)}")
-    return value
+    return whole_one
+
+
+def per_cent(value: Any) -> int:
+    whole_one = _whole(value, "a whole number of per cent")
+    if not 0 < whole_one <= 100:
+        raise UnitError(f"wants per cent from 1 to 100, found {found(value)}")
+    return whole_one
+
+
+def decimal(value: Any) -> Decimal:
+    """A number that stays as exact as it is written."""
+    number(value)
+    return Decimal(str(value))
 
 
 def name(value: Any) -> str:
@@ -138,6 +163,24 @@ def country(value: Any) -> str:
             f"wants a two-letter country code such as NO, found {found(value)}", tip=tip
         )
     return code
+
+
+def subdivision(value: Any) -> str:
+    """ISO 3166-2, in any case."""
+    code = text(value).upper()
+    if not SUBDIVISION.fullmatch(code):
+        words = f"wants a code of ISO 3166-2 such as US-VA, found {found(value)}"
+        tip = "a whole country stands in `country`" if COUNTRY.fullmatch(code) else None
+        raise UnitError(words, tip=tip)
+    return code
+
+
+def uri(value: Any) -> str:
+    given = text(value)
+    if not URI.fullmatch(given):
+        tip = "write `s3://bucket/path`, `gs://bucket/path` or another URI with its scheme"
+        raise UnitError(f"wants a URI, found {found(value)}", tip=tip)
+    return given
 
 
 def bloc(value: Any) -> str:
@@ -205,39 +248,79 @@ def _near(given: str, choices: Sequence[str]) -> str | None:
     return tip if tip and tip.startswith("did you mean") else None
 
 
-def _field(parse: Callable[[Any], Any], **schema: Any) -> tuple[PlainValidator, WithJsonSchema]:
+def field(parse: Callable[[Any], Any], **schema: Any) -> tuple[PlainValidator, WithJsonSchema]:
+    """How a field is parsed, and the same as JSON Schema: both must give one verdict."""
     return PlainValidator(guarded(parse)), WithJsonSchema(schema)
 
 
-_MANY = BeforeValidator(guarded(listed))
-_ANY = BeforeValidator(guarded(listed_or_none))
-_AMOUNT: Final[dict[str, Any]] = {"type": ["number", "string"]}
-_WORD: Final[dict[str, Any]] = {"type": "string"}
+def word(parse: Callable[[Any], Any], pattern: str, *examples: str) -> tuple[Any, ...]:
+    shown = {"examples": list(examples)} if examples else {}
+    return field(parse, type="string", pattern=pattern, **shown)
 
-Text = Annotated[str, *_field(text, **_WORD)]
-Name = Annotated[str, *_field(name, **_WORD, pattern=f"^{NAME.pattern}$")]
-Label = Annotated[str, *_field(label, **_WORD)]
-Place = Annotated[str, *_field(place, **_WORD)]
-CloudName = Annotated[str, *_field(cloud, **_WORD)]
-Country = Annotated[str, *_field(country, **_WORD)]
-Bloc = Annotated[str, *_field(bloc, **_WORD)]
-Flag = Annotated[bool, *_field(flag, type="boolean")]
-Count = Annotated[int, *_field(count, type="integer", minimum=1)]
-Number = Annotated[float, *_field(number, type="number", minimum=0)]
-Seconds = Annotated[float, *_field(seconds, type="number", exclusiveMinimum=0)]
-Port = Annotated[int, *_field(port, type="integer", minimum=0, maximum=65535)]
-Hours = Annotated[Decimal, *_field(units.hours, **_WORD, examples=["6h", "90m", "1d"])]
-Usd = Annotated[Decimal, *_field(units.usd, **_AMOUNT, examples=[12, "12usd"])]
-Amount = Annotated[AtLeast, *_field(units.at_least, **_AMOUNT, examples=[4, "4+"])]
-Infra = Annotated[tuple[str | None, str | None, str | None], *_field(infra, **_WORD)]
-Scalar = Annotated[
-    bool | int | float | str, *_field(scalar, type=["boolean", "integer", "number", "string"])
+
+def one_of(*choices: str) -> tuple[PlainValidator, WithJsonSchema]:
+    """One of these words, in any case; an editor offers them as they are written here."""
+    in_any_case = {"type": "string", "pattern": patterns.any_of(choices)}
+    return field(among(choices), anyOf=[{"type": "string", "enum": list(choices)}, in_any_case])
+
+
+class Many:
+    """A list, or one value that stands for a list of one; `least` is how many there must be."""
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        parse = guarded(listed if self._least else listed_or_none)
+        return core_schema.no_info_before_validator_function(parse, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        several = {**handler(schema), "minItems": self._least, "maxItems": MAX_WORDS}
+        return {"anyOf": [several["items"], several]}
+
+
+MANY: Final = Many(1)
+ANY: Final = Many(0)
+
+Text = Annotated[str, *word(text, patterns.TEXT)]
+Name = Annotated[str, *word(name, f"^{NAME.pattern}$")]
+Label = Annotated[str, *word(label, patterns.LABEL)]
+Place = Annotated[str, *word(place, f"^{PLACE.pattern}$")]
+CloudName = Annotated[str, *word(cloud, patterns.CLOUD, "aws", "aws@sandbox")]
+Country = Annotated[str, *word(country, patterns.COUNTRY, "NO")]
+Subdivision = Annotated[str, *word(subdivision, patterns.SUBDIVISION, "US-VA")]
+Bloc = Annotated[str, *word(bloc, patterns.LABEL, "EEA")]
+Uri = Annotated[str, *word(uri, f"^{URI.pattern}$", "s3://bucket/path")]
+Flag = Annotated[bool, *field(flag, type="boolean")]
+Count = Annotated[int, *field(count, type="integer", minimum=1, maximum=units.MAX_AMOUNT)]
+PerCent = Annotated[int, *field(per_cent, type="integer", minimum=1, maximum=100)]
+Number = Annotated[float, *field(number, type="number", minimum=0, maximum=units.MAX_AMOUNT)]
+Exact = Annotated[Decimal, *field(decimal, type="number", minimum=0, maximum=units.MAX_AMOUNT)]
+Seconds = Annotated[
+    float, *field(seconds, type="number", exclusiveMinimum=0, maximum=units.MAX_AMOUNT)
 ]
-Labels = Annotated[tuple[Label, ...], _MANY]
-LabelsOrNone = Annotated[tuple[Label, ...], _ANY]
-Places = Annotated[tuple[Place, ...], _MANY]
-PlacesOrNone = Annotated[tuple[Place, ...], _ANY]
-CloudNames = Annotated[tuple[CloudName, ...], _MANY]
-Countries = Annotated[tuple[Country, ...], _MANY]
-Blocs = Annotated[tuple[Bloc, ...], _MANY]
-TextsOrNone = Annotated[tuple[Text, ...], _ANY]
+Port = Annotated[int, *field(port, type="integer", minimum=0, maximum=65535)]
+Hours = Annotated[Decimal, *word(units.hours, patterns.HOURS, "6h", "90m", "1d")]
+Days = Annotated[Decimal, *word(units.days, patterns.HOURS, "30d", "12h")]
+Usd = Annotated[Decimal, *field(units.usd, **patterns.USD)]
+Amount = Annotated[AtLeast, *field(units.at_least, **patterns.AMOUNT)]
+Infra = Annotated[
+    tuple[str | None, str | None, str | None],
+    *word(infra, patterns.INFRA, "aws", "aws/eu-north-1", "edge/oslo-01"),
+]
+Scalar = Annotated[bool | int | float | str, *field(scalar, type=["boolean", "number", "string"])]
+Names = Annotated[tuple[Name, ...], MANY]
+Labels = Annotated[tuple[Label, ...], MANY]
+LabelsOrNone = Annotated[tuple[Label, ...], ANY]
+Places = Annotated[tuple[Place, ...], MANY]
+PlacesOrNone = Annotated[tuple[Place, ...], ANY]
+CloudNames = Annotated[tuple[CloudName, ...], MANY]
+Countries = Annotated[tuple[Country, ...], MANY]
+Subdivisions = Annotated[tuple[Subdivision, ...], MANY]
+Blocs = Annotated[tuple[Bloc, ...], MANY]
+Texts = Annotated[tuple[Text, ...], MANY]
+TextsOrNone = Annotated[tuple[Text, ...], ANY]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from broker.diagnostics import Diagnostic
-from broker.documents.check import check
+from broker.documents.check import check, in_order
+from broker.documents.classes import classes_of, repeated_classes, wrong_parents
+from broker.documents.expressions import wrong_expressions
 from broker.documents.loader import read
-from broker.documents.policy_shape import HINTS, VERBS, PolicyShape, RuleShape
+from broker.documents.policy_rules import rules_of
+from broker.documents.policy_shape import HINTS, VERBS, PolicyShape, exactly_one
 from broker.documents.tree import Document
 from broker.errors import DocumentError
-from broker.policy.rules import Clause, Policy, Rule, Verb, Wanted
+from broker.policy.rules import Policy
 
 AREA: Final = "POL"
 
@@ -21,24 +23,46 @@ AREA: Final = "POL"
 def load_policies(paths: Iterable[str | os.PathLike[str]]) -> Policy:
     """All these files as one policy; a file that is named twice counts once.
 
-    DocumentError: everything that is wrong in any of them, rule ids that stand twice included.
+    DocumentError: everything that is wrong in any of them, rule ids that stand twice and classes
+    that descend from nothing included.
     """
+    documents: list[Document] = []
     read_ones: list[tuple[Document, PolicyShape]] = []
     problems: list[Diagnostic] = []
     for path in _each_once(paths):
         try:
-            document = read(path)
-            read_ones.append((document, check(document, PolicyShape, AREA, hints=HINTS)))
+            documents.append(document := read(path))
+            read_ones.append((document, check_policy(document)))
         except DocumentError as exc:
             problems += exc.diagnostics
-    problems += _repeated(read_ones)
+    problems += wrong_parents(read_ones, complete=not problems)
+    problems += _repeated(documents)
     if problems:
-        raise DocumentError(problems)
+        raise DocumentError(_by_file(problems))
     return Policy(
-        rules=tuple(rule for one in read_ones for rule in _rules(*one)),
+        rules=tuple(rule for one in read_ones for rule in rules_of(*one)),
         names=tuple(shape.policy for _, shape in read_ones),
         files=tuple(document.file for document, _ in read_ones),
+        classes=tuple(each for one in read_ones for each in classes_of(*one)),
     )
+
+
+def check_policy(document: Document) -> PolicyShape:
+    """One file by itself. DocumentError: everything that is wrong with it, expressions included."""
+    found = [*repeated_classes(document), *wrong_expressions(document), *_two_verbs(document)]
+    try:
+        shape = check(document, PolicyShape, AREA, hints=HINTS)
+    except DocumentError as exc:
+        raise DocumentError(in_order([*exc.diagnostics, *found])) from exc
+    if found:
+        raise DocumentError(in_order(found))
+    return shape
+
+
+def _by_file(problems: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """File by file as they were read, each from its top."""
+    files = list(dict.fromkeys(one.location.file for one in problems))
+    return sorted(in_order(problems), key=lambda one: files.index(one.location.file))
 
 
 def _each_once(paths: Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
@@ -49,47 +73,34 @@ def _each_once(paths: Iterable[str | os.PathLike[str]]) -> list[str | os.PathLik
     return list(named.values())
 
 
-def _repeated(read_ones: Iterable[tuple[Document, PolicyShape]]) -> Iterator[Diagnostic]:
-    """Rule ids that an earlier rule has already."""
+def _repeated(documents: Iterable[Document]) -> Iterator[Diagnostic]:
+    """Rule ids that an earlier rule has already, in files that are wrong otherwise too."""
     first: dict[str, str] = {}
-    for document, shape in read_ones:
-        for index, rule in enumerate(shape.rules):
+    for document in documents:
+        for index, rule in _written(document):
+            given = rule.get("id")
+            if not isinstance(given, str):
+                continue
             where = document.place(["rules", index, "id"])
-            if rule.id in first:
-                words = f"rule id `{rule.id}` is already used at {first[rule.id]}"
+            if given in first:
+                words = f"rule id `{given}` is already used at {first[given]}"
                 yield document.problem("POL020", words, where, "give every rule an id of its own")
-            first.setdefault(rule.id, f"{where.file}:{where.line}")
+            first.setdefault(given, f"{where.file}:{where.line}")
 
 
-def _rules(document: Document, shape: PolicyShape) -> Iterator[Rule]:
-    for index, rule in enumerate(shape.rules):
-        yield _rule(document, rule, index)
-    for name in document.node(["limits"]).keys if document.has(["limits"]) else ():
-        clause = _clause(document, shape.limits, ("limits", name))
-        yield Rule(f"limits.{name}", Verb.REQUIRE, (clause,), location=clause.location)
+def _two_verbs(document: Document) -> Iterator[Diagnostic]:
+    """Rules with more than one verb: their shape says so only where all else is right."""
+    for index, rule in _written(document):
+        named = [verb for verb in VERBS if verb in rule]
+        if len(named) > 1:
+            words = f"`rules[{index}]` {exactly_one(named)}"
+            yield document.problem("POL021", words, document.place(["rules", index]))
 
 
-def _rule(document: Document, rule: RuleShape, index: int) -> Rule:
-    verb = next(verb for verb in VERBS if verb in rule.model_fields_set)
-    path = ("rules", index)
-    return Rule(
-        id=rule.id,
-        verb=Verb(verb),
-        clauses=_clauses(document, getattr(rule, verb), (*path, verb)),
-        when=_clauses(document, rule.when, (*path, "when")),
-        why=rule.why or "",
-        location=document.place((*path, "id")),
-    )
-
-
-def _clauses(document: Document, shape: Any, path: tuple[str | int, ...]) -> tuple[Clause, ...]:
-    """In the file's order."""
-    named = document.node(path).keys if document.has(path) else ()
-    return tuple(_clause(document, shape, (*path, name)) for name in named)
-
-
-def _clause(document: Document, shape: Any, path: tuple[str | int, ...]) -> Clause:
-    name = str(path[-1])
-    value = getattr(shape, name)
-    wanted: Wanted = Decimal(str(value)) if isinstance(value, float) else value
-    return Clause(name, wanted, document.place(path))
+def _written(document: Document) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rules as they stand in the file, as far as they are mappings."""
+    root = document.root.value
+    rules = root.get("rules") if isinstance(root, dict) else None
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        if isinstance(rule, dict):
+            yield index, rule

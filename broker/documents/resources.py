@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from broker.diagnostics import Diagnostic
-from broker.documents import units
+from broker.documents import patterns, units
 from broker.documents.fields import Amount, Flag, Infra, Place, Shape, Usd, problem
 from broker.documents.tree import Document
 from broker.documents.units import UnitError
@@ -80,16 +80,8 @@ def _where(name: str, value: Any) -> tuple[str | int, ...]:
     return tuple(islice(own, 1))
 
 
-_ACCELERATOR_SCHEMA: Final[dict[str, Any]] = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "object", "additionalProperties": {"type": "number"}},
-        {"type": "array", "items": {"type": ["string", "object"]}},
-    ],
-    "examples": ["A100:8", {"A100": 8}],
-}
 Accelerators = Annotated[
-    tuple[Accelerator, ...], PlainValidator(_accelerators), WithJsonSchema(_ACCELERATOR_SCHEMA)
+    tuple[Accelerator, ...], PlainValidator(_accelerators), WithJsonSchema(patterns.ACCELERATORS)
 ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field
 
 from broker.documents.check import Hints, check
 from broker.documents.fields import (
@@ -22,15 +22,16 @@ from broker.documents.fields import (
     Shape,
     Text,
     Usd,
-    guarded,
     slug,
+    word,
 )
 from broker.documents.loader import read
 from broker.documents.resources import KNOWN, UNSUPPORTED, ResourcesShape, alternatives, too_many
+from broker.documents.storage import BucketsOrNone, PlaceShape, buckets, checkpoint
 from broker.documents.tree import Document
 from broker.documents.units import UnitError
 from broker.errors import DocumentError
-from broker.model import Data, Demand, Location, Task
+from broker.model import DEFAULT_PROJECT, Data, Demand, Location, Task
 
 AREA: Final = "TSK"
 PLACES: Final = (
@@ -45,9 +46,13 @@ PLACES: Final = (
     "data.class",
     "data.datasets",
     "data.purpose",
+    "data.bucket",
+    "project",
+    "checkpoint",
     "budget",
     "duration",
     "deadline",
+    "start_within",
     "keep",
 )
 ELSEWHERE: Final = {
@@ -63,7 +68,7 @@ ELSEWHERE: Final = {
     "resources_overrides": "",
     "secrets": "",
     "service": "",
-    "storage": "bring data in `setup`, or name what a node holds in `data.datasets`",
+    "storage": "name buckets in `data.bucket`, or what a node holds in `data.datasets`",
 }
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -75,7 +80,7 @@ def env_name(value: str) -> str:
     return value
 
 
-EnvName = Annotated[str, PlainValidator(guarded(env_name)), WithJsonSchema({"type": "string"})]
+EnvName = Annotated[str, *word(env_name, f"^{ENV_NAME.pattern}$")]
 
 
 class DataShape(Shape):
@@ -90,9 +95,18 @@ class DataShape(Shape):
     )
 
 
+class TaskDataShape(DataShape):
+    bucket: BucketsOrNone = Field(
+        default=(), description="Buckets that the task reads or writes; several may be named."
+    )
+
+
 class TaskShape(Shape):
     name: Name | None = Field(
         default=None, description="Name of the task; default: the file's name."
+    )
+    project: Name | None = Field(
+        default=None, description="Whose work it is: budgets and rules count by project."
     )
     resources: ResourcesShape = Field(
         default_factory=ResourcesShape, description="What each node must have."
@@ -110,13 +124,21 @@ class TaskShape(Shape):
     workdir: Text | None = Field(
         default=None, description="A folder that is copied to the nodes, relative to this file."
     )
-    data: DataShape = Field(default_factory=DataShape, description="The data that the task reads.")
+    data: TaskDataShape = Field(
+        default_factory=TaskDataShape, description="The data that the task reads."
+    )
+    checkpoint: PlaceShape | None = Field(
+        default=None, description="Where the task keeps its state, to go on after a preemption."
+    )
     budget: Usd | None = Field(default=None, description="USD that the whole run may cost.")
     duration: Hours | None = Field(
         default=None, description="How long the run is expected to take."
     )
     deadline: Hours | None = Field(
         default=None, description="How long after its start it must be done."
+    )
+    start_within: Hours | None = Field(
+        default=None, description="How long its start may wait for cleaner power."
     )
     keep: Flag = Field(
         default=False, description="Leave the machines open when the work has ended."
@@ -165,6 +187,9 @@ def _demand(shape: TaskShape, document: Document) -> Demand:
         budget_usd=shape.budget,
         location=_location(document),
         locations=document.places(PLACES),
+        project=shape.project or DEFAULT_PROJECT,
+        storage=(*buckets(shape.data.bucket, document), *checkpoint(shape.checkpoint, document)),
+        start_within_h=shape.start_within,
     )
 
 

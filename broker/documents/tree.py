@@ -22,6 +22,7 @@ class Node:
     location: Location
     text: str = ""
     block: bool = False  # a mapping or list in block style, which starts below its key
+    style: str = ""  # of a scalar: ', ", | or >; empty for a plain one
     keys: dict[str, Location] = field(default_factory=dict)
     children: dict[str | int, Node] = field(default_factory=dict)
 

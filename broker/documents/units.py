@@ -78,6 +78,15 @@ def hours(value: Any) -> Decimal:
     return total
 
 
+def days(value: Any) -> Decimal:
+    """As `hours`, in days: `30d`, `12h`."""
+    try:
+        return _EXACT.divide(hours(value), Decimal(24))
+    except UnitError as exc:
+        exc.tip = "write `30d` or `12h`"
+        raise
+
+
 def usd(value: Any) -> Decimal:
     """`12`, `12.50`, `12usd`, `$12`. Nothing here knows the rate of other currencies."""
     tip = "write `12usd`"
@@ -155,7 +164,7 @@ def _alternatives(value: Any) -> Iterator[tuple[str, float]]:
 
 
 def _item(value: Any, index: int) -> Iterator[tuple[str, float]]:
-    if isinstance(value, list):
+    if isinstance(value, list) or value == {}:
         raise _not_an_accelerator(value, (index,))
     try:
         yield from _alternatives(value)

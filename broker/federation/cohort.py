@@ -27,11 +27,15 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """`seats` in order of preference; `others` have a reason each; a round needs `minimum`."""
+    """`seats` in order of preference; `others` have a reason each; a round needs `minimum`.
+
+    `chosen` are the decisions by which the seats were given, in their order.
+    """
 
     seats: tuple[Seat, ...]
     others: tuple[Decision, ...]
     minimum: int
+    chosen: tuple[Decision, ...] = ()
 
     def check(self) -> Cohort:
         """Itself when it is large enough. PolicyError: it would be without the policy's refusals.
@@ -66,7 +70,7 @@ def choose(offers: Iterable[Offer], fed: Federation, judge: Judge) -> Cohort:
     spare = [replace(one, reasons=(_spare(wanted),)) for one in allowed[wanted:]]
     others = sorted((one for one in decisions if not one.allowed), key=_rank)
     seats = tuple(Seat(one.offer, _dataset(one.offer, fed) or "") for one in allowed[:wanted])
-    return Cohort(seats, (*others, *spare), fed.sites.minimum)
+    return Cohort(seats, (*others, *spare), fed.sites.minimum, tuple(allowed[:wanted]))
 
 
 def _decide(offer: Offer, fed: Federation, judge: Judge) -> Decision:

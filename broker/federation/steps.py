@@ -169,7 +169,8 @@ def _mute(world: World) -> list[str]:
 def _enough(world: World, present: list[tuple[Lease, Node]], patience: Patience) -> bool:
     """All that are alive; or the minimum, when the others have been waited for."""
     alive = sum(1 for lease in _sites(world) if _alive(lease))
-    waited = world.now - world.run.created_at >= patience.site
+    since = max([world.run.created_at, *(one.not_before for one in world.leases if one.not_before)])
+    waited = world.now - since >= patience.site
     return len(present) == alive or (waited and len(present) >= _minimum(world))
 
 

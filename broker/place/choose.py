@@ -1,24 +1,27 @@
 """The one decision: which offer carries a demand, what would be tried next, and why not the rest.
 
 Each offer is counted under the first of: request, credential, capacity, price unknown, policy
-(the judge's first reason), price cap, budget. What is left is ranked by price per node, then by
-how many preferences of the policy it meets, then by carbon, then by key: preferences and carbon
-decide only between equal prices, and the same offers always give the same plan.
+(the judge's first reason), price cap, budget. What is left is ranked by price per node with what
+the policy's weights add to it, then by how many preferences of the policy it meets, then by carbon,
+then by key: preferences decide only between equals, and the same offers always give the same plan.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 
 from broker.model import Decision, Demand, Kind, Offer, Placement, Plan, Reason
-from broker.place.limits import over_budget, over_cap, usd_per_hour
+from broker.place.limits import known_usd, over_budget, over_cap, usd_per_hour
 from broker.place.match import refusal
 from broker.place.tally import Tally, ranking
 
 Judge = Callable[[Offer], Decision]
 
 FALLBACKS = 49
+PRICE = "price"  # the rule's name where no price is known
+KNOWN_PRICE = "a known price"
 
 
 def place(
@@ -72,7 +75,7 @@ def before_policy(demand: Demand, offer: Offer, locked: Mapping[str, str]) -> Re
     return (
         refusal(demand.alternatives, offer)
         or credential(offer, locked)
-        or _capacity(offer)
+        or capacity(demand, offer)
         or price_unknown(offer)
     )
 
@@ -92,16 +95,21 @@ def credential(offer: Offer, locked: Mapping[str, str]) -> Reason | None:
     return Reason(Kind.CREDENTIAL, offer.cloud, locked[offer.cloud], "usable credentials")
 
 
+def capacity(demand: Demand, offer: Offer) -> Reason | None:
+    """Sold out, or counted and fewer left than the demand has nodes."""
+    if not offer.available:
+        return Reason(Kind.CAPACITY, "capacity", "sold out", "available")
+    if offer.left is None or offer.left >= demand.nodes:
+        return None
+    return Reason(Kind.CAPACITY, "capacity", f"{offer.left} left", f"{demand.nodes} machines")
+
+
 def price_unknown(offer: Offer) -> Reason | None:
-    if offer.price is not None:
+    """Also where the price is in another currency than all bounds are."""
+    if known_usd(offer) is not None:
         return None
-    return Reason(Kind.PRICE, "price", "price unknown", "a known price")
-
-
-def _capacity(offer: Offer) -> Reason | None:
-    if offer.available:
-        return None
-    return Reason(Kind.CAPACITY, "capacity", "sold out", "available")
+    saw = f"price in {offer.price.currency} only" if offer.price else "price unknown"
+    return Reason(Kind.PRICE, PRICE, saw, KNOWN_PRICE)
 
 
 def _placement(demand: Demand, offers: tuple[Offer, ...]) -> Placement:
@@ -113,7 +121,16 @@ def _placement(demand: Demand, offers: tuple[Offer, ...]) -> Placement:
         fallbacks=offers[1:],
         usd_per_hour=hourly,
         usd_expected=None if demand.duration_h is None else hourly * demand.duration_h,
+        usd_most=_most(demand, offers),
     )
+
+
+def _most(demand: Demand, offers: Sequence[Offer]) -> Decimal | None:
+    """What the dearest candidate takes for the whole duration, and never more than the budget."""
+    bounds = [] if demand.budget_usd is None else [demand.budget_usd]
+    if demand.duration_h is not None:
+        bounds.append(max(map(usd_per_hour, offers)) * demand.nodes * demand.duration_h)
+    return min(bounds, default=None)
 
 
 def _warnings(demand: Demand) -> tuple[str, ...]:

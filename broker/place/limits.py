@@ -13,8 +13,11 @@ from fractions import Fraction
 from broker.model import Demand, Kind, Offer, Reason, Resources
 from broker.place.match import fits, locate
 
-CAP_FIELDS = ("max_hourly_cost", "max_usd_per_hour")
-BUDGET_FIELDS = ("budget", "budget_usd", "max_cost")
+CAP = "max_hourly_cost"  # the rule's name in reasons
+BUDGET = "budget"
+CAP_FIELDS = (CAP, "max_usd_per_hour")
+BUDGET_FIELDS = (BUDGET, "budget_usd", "max_cost")
+CURRENCY = "USD"  # no other is compared: an exchange rate would be a guess
 
 
 def loosest_first(alternatives: Sequence[Resources]) -> tuple[int, ...]:
@@ -35,7 +38,7 @@ def cap_reason(resources: Resources, offer: Offer) -> Reason | None:
     if cap is None or usd_per_hour(offer) <= cap:
         return None
     where = locate(resources.locations, CAP_FIELDS)
-    return Reason(Kind.PRICE, "max_hourly_cost", _hourly(usd_per_hour(offer)), _hourly(cap), where)
+    return Reason(Kind.PRICE, CAP, hourly(usd_per_hour(offer)), hourly(cap), where)
 
 
 def over_budget(demand: Demand, offer: Offer) -> Reason | None:
@@ -45,7 +48,7 @@ def over_budget(demand: Demand, offer: Offer) -> Reason | None:
         return None
     expected = usd_per_hour(offer) * demand.nodes * (demand.duration_h or 0)
     where = locate(demand.locations, BUDGET_FIELDS) or demand.location
-    return Reason(Kind.BUDGET, "budget", _money(expected), _money(demand.budget_usd or 0), where)
+    return Reason(Kind.BUDGET, BUDGET, money(expected), money(demand.budget_usd or 0), where)
 
 
 def node_limit(demand: Demand) -> Fraction | None:
@@ -55,10 +58,17 @@ def node_limit(demand: Demand) -> Fraction | None:
     return Fraction(demand.budget_usd) / (demand.nodes * Fraction(demand.duration_h))
 
 
+def known_usd(offer: Offer) -> Decimal | None:
+    """The price of one machine and hour; None where it is unknown or in another currency."""
+    price = offer.price
+    return price.usd_per_hour if price and price.currency == CURRENCY else None
+
+
 def usd_per_hour(offer: Offer) -> Decimal:
     """The price of an offer that is known to have one."""
-    assert offer.price is not None, offer.key
-    return offer.price.usd_per_hour
+    usd = known_usd(offer)
+    assert usd is not None, offer.key
+    return usd
 
 
 def _tightness(resources: Resources) -> Decimal:
@@ -66,9 +76,9 @@ def _tightness(resources: Resources) -> Decimal:
     return Decimal("-Infinity") if cap is None else -cap
 
 
-def _hourly(usd: Decimal) -> str:
-    return f"{_money(usd)}/h"
+def hourly(usd: Decimal) -> str:
+    return f"{money(usd)}/h"
 
 
-def _money(usd: Decimal | int) -> str:
+def money(usd: Decimal | int) -> str:
     return f"{usd:f} $"

@@ -23,6 +23,7 @@ class Check:
 
     rule: str
     fields: tuple[str, ...]
+    asked: Callable[[Resources], bool]
     holds: Callable[[Resources, Offer], bool]
     saw: Callable[[Offer], str]
     wanted: Callable[[Resources], str]
@@ -51,8 +52,12 @@ def refusal(alternatives: Sequence[Resources], offer: Offer) -> Reason | None:
 
 def reasons(resources: Resources, offer: Offer) -> tuple[Reason, ...]:
     """Every field of one alternative that the offer fails, not only the first."""
-    failed = (check for check in CHECKS if not check.holds(resources, offer))
-    return tuple(reason(check, resources, offer) for check in failed)
+    return tuple(reason(check, resources, offer) for check in failing(resources, offer))
+
+
+def failing(resources: Resources, offer: Offer) -> tuple[Check, ...]:
+    """The checks of one alternative that do not hold."""
+    return tuple(check for check in CHECKS if not check.holds(resources, offer))
 
 
 def reason(check: Check, resources: Resources, offer: Offer) -> Reason:
@@ -104,9 +109,11 @@ def _infra_wanted(resources: Resources) -> str:
 
 
 def _market_holds(resources: Resources, offer: Offer) -> bool:
-    """An owned machine is nobody's to take away, so it also serves a wish for on-demand."""
-    owned = resources.market is Market.ON_DEMAND and offer.market is Market.OWNED
-    return owned or resources.market in (None, offer.market)
+    """Owned and reserved machines are nobody's to take away: they serve a wish for on-demand too."""
+    kept = offer.market in (Market.OWNED, Market.RESERVED)
+    return (kept and resources.market is Market.ON_DEMAND) or (
+        resources.market in (None, offer.market)
+    )
 
 
 def _amount_holds(wanted: AtLeast | None, value: float | None) -> bool:
@@ -125,6 +132,7 @@ SHARED_CHECKS = (
     Check(
         "accelerators",
         ("accelerators", "accelerator"),
+        lambda resources: resources.accelerator is not None,
         _accelerators_hold,
         lambda offer: shape(offer.accelerator, offer.accelerator_count),
         _accelerators_wanted,
@@ -132,6 +140,7 @@ SHARED_CHECKS = (
     Check(
         "infra",
         ("infra", "zone", "region", "cloud"),
+        lambda resources: _infra_wanted(resources) != "*",
         _infra_holds,
         lambda offer: "/".join(filter(None, (offer.cloud, offer.region, offer.zone))),
         _infra_wanted,
@@ -139,6 +148,7 @@ SHARED_CHECKS = (
     Check(
         "market",
         ("market", "use_spot"),
+        lambda resources: resources.market is not None,
         _market_holds,
         lambda offer: str(offer.market),
         lambda resources: str(resources.market or "any"),
@@ -148,6 +158,7 @@ SHAPE_CHECKS = (
     Check(
         "instance_type",
         ("instance_type",),
+        lambda resources: resources.instance_type is not None,
         lambda resources, offer: resources.instance_type in (None, offer.instance_type),
         lambda offer: offer.instance_type or "none",
         lambda resources: resources.instance_type or "any",
@@ -155,6 +166,7 @@ SHAPE_CHECKS = (
     Check(
         "cpus",
         ("cpus",),
+        lambda resources: resources.cpus is not None,
         lambda resources, offer: _amount_holds(resources.cpus, offer.vcpus),
         lambda offer: _known(offer.vcpus),
         lambda resources: _amount(resources.cpus),
@@ -162,6 +174,7 @@ SHAPE_CHECKS = (
     Check(
         "memory",
         ("memory", "memory_gib"),
+        lambda resources: resources.memory_gib is not None,
         lambda resources, offer: _amount_holds(resources.memory_gib, offer.memory_gib),
         lambda offer: _known(offer.memory_gib, " GiB"),
         lambda resources: _amount(resources.memory_gib, " GiB"),

@@ -8,8 +8,10 @@ their cheapest member, so that a catalog can count in SQL what it need not load.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from broker.model import Decision, Kind, Location, Offer, Reason, Refusal
+from broker.place.limits import known_usd
 
 Order = tuple[object, ...]
 _Line = tuple[Kind, str, Location | None, str]
@@ -18,14 +20,22 @@ _Line = tuple[Kind, str, Location | None, str]
 def cheapness(offer: Offer) -> Order:
     """Cheapest first, unknown prices last, then less carbon, then by name."""
     carbon = offer.site.carbon_g_per_kwh
-    price = offer.price.usd_per_hour if offer.price else float("inf")
-    return (price, float("inf") if carbon is None else carbon, offer.key)
+    price = known_usd(offer)
+    return (
+        float("inf") if price is None else price,
+        float("inf") if carbon is None else carbon,
+        offer.key,
+    )
 
 
 def ranking(decision: Decision) -> Order:
-    """The order in which allowed offers are tried: price, then preference, then as `cheapness`."""
+    """The order in which allowed offers are tried.
+
+    Price with what a policy adds to it, then preference, then as `cheapness`.
+    """
     price, *rest = cheapness(decision.offer)
-    return (price, -decision.preference, *rest)
+    assert isinstance(price, Decimal), decision.offer.key
+    return (price + decision.weight_usd_per_hour, -decision.preference, *rest)
 
 
 @dataclass

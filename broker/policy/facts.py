@@ -6,11 +6,13 @@ matches a `deny`, makes a `when` apply to `require` and `deny`, and earns no `pr
 - `cloud: aws` means every configured cloud of that catalog, `aws` and `aws@sandbox` alike: the part
   before `@` is compared. `cloud: aws@sandbox` means that one alone.
 - `bloc` is unknown where the country is; a country that is in no listed bloc is in none.
+- A place's source is who says where it lies; where nobody is named for that, the source of the region.
 - `kind` is `edge` for an enrolled node, `local` for this machine, `cloud` for everything else.
 - `accelerator` compares names in any case; an offer without one has the accelerator `none`.
 - `holds_data` is true where a machine holds every data set that a task names; a site of a
   federation needs one of them. Where a demand names none it is unknown.
-- A demand that states no data class or purpose is in none: `when: {purpose: [care]}` leaves it.
+- A demand that states no data class or purpose is in none: `when: {purpose: [care]}` leaves it. One of
+  a class is in all that the class descends from.
 """
 
 from __future__ import annotations
@@ -42,8 +44,10 @@ def holds(clause: Clause, offer: Offer, demand: Demand) -> bool | None:
     return FACTS[clause.field].holds(clause, offer, demand)
 
 
-def asks(clause: Clause, demand: Demand) -> bool:
-    """Whether a clause about the demand is true of it."""
+def asks(clause: Clause, demand: Demand, lineage: frozenset[str]) -> bool:
+    """Whether a clause about the demand is true of it. `lineage`: its data class and ancestors."""
+    if clause.field == "data_class":
+        return not lineage.isdisjoint(words(clause))
     return DEMAND_FACTS[clause.field](demand) in words(clause)
 
 
@@ -55,6 +59,11 @@ def wanted(clause: Clause, demand: Demand) -> str:
         named = ", ".join(demand.data.datasets) or "a named data set"
         return f"{'holds' if clause.wanted else 'does not hold'} [{named}]"
     return f"{clause.field} in [{', '.join(words(clause))}]"
+
+
+def plain(number: Decimal) -> str:
+    """Without a needless exponent or zeros: 6, 2.5."""
+    return f"{number.normalize():f}"
 
 
 def words(clause: Clause) -> tuple[str, ...]:
@@ -140,31 +149,48 @@ def _datasets_said(offer: Offer, demand: Demand) -> str:
     return f"holds [{', '.join(offer.datasets)}]"
 
 
-def _site(offer: Offer) -> str:
+def _grid(offer: Offer) -> str:
     return offer.site.source
 
 
+def placed(offer: Offer) -> str:
+    """Who says where the offer's site lies and who runs it."""
+    return offer.site.place_source or offer.site.source
+
+
+PLACED: Final = ("site.place_source", "site.source")  # what `placed` reads
 DEMAND_FACTS: Final[dict[str, Callable[[Demand], str | None]]] = {
     "data_class": lambda demand: demand.data.data_class,
+    "project": lambda demand: demand.project,
     "purpose": lambda demand: demand.data.purpose,
     "role": lambda demand: demand.role,
 }
 FACTS: Final[dict[str, Fact]] = {
     "accelerator": _fact("accelerator", ("accelerator",), _accelerator),
-    "bloc": Fact(
-        ("site.blocs", "site.country", "site.source"), _bloc, _said("bloc", _blocs), _site
-    ),
+    "bloc": Fact(("site.blocs", "site.country", *PLACED), _bloc, _said("bloc", _blocs), placed),
     "cloud": Fact(("cloud",), _cloud, _said("cloud", lambda offer: offer.cloud)),
     "country": _fact(
-        "country", ("site.country", "site.source"), lambda offer: offer.site.country, _site
+        "country", ("site.country", *PLACED), lambda offer: offer.site.country, placed
     ),
     "holds_data": Fact(("datasets",), _holds_data, _datasets_said),
     "instance_type": _fact("instance_type", ("instance_type",), lambda o: o.instance_type),
     "kind": _fact("kind", ("node_id", "cloud"), kind),
     "market": _fact("market", ("market",), lambda offer: str(offer.market)),
     "max_carbon_g_per_kwh": Fact(
-        ("site.carbon_g_per_kwh", "site.source"), _carbon, _carbon_said, _site
+        ("site.carbon_g_per_kwh", "site.source"), _carbon, _carbon_said, _grid
+    ),
+    "operator": _fact(
+        "operator", ("site.operator", *PLACED), lambda offer: offer.site.operator, placed
+    ),
+    "operator_country": _fact(
+        "operator_country",
+        ("site.operator_country", *PLACED),
+        lambda offer: offer.site.operator_country,
+        placed,
     ),
     "region": _fact("region", ("region",), lambda offer: offer.region),
+    "subdivision": _fact(
+        "subdivision", ("site.subdivision", *PLACED), lambda offer: offer.site.subdivision, placed
+    ),
     "zone": _fact("zone", ("zone",), lambda offer: offer.zone),
 }

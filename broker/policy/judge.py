@@ -1,63 +1,92 @@
 """Decides over offers, all rules at once, so that "also refused by" is true. Pure.
 
 Most offers share their facts: verdicts are remembered by exactly those attributes of an offer that
-some rule in force reads, and only prices are compared anew for each. Reasons come in this order:
-a data class that no rule covers, facts in the rules' order, hourly caps, budgets.
+some rule in force reads, what each rule says by those that it reads itself, and only prices are
+compared anew for each. Reasons come in this order:
+what site owners say, then what the broker asks of classed data, then all other rules. Within each,
+facts in the rules' order, hourly caps, budgets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
-from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from broker.model import Decision, Demand, Kind, Offer, Reason
-from broker.policy import facts
+from broker.policy.binding import bind
+from broker.policy.classes import own_checks, owners_checks
+from broker.policy.conditions import question
+from broker.policy.opinion import NOTHING, Opinion, Opinions, reader, reads
 from broker.policy.prices import Cap, Prices
-from broker.policy.rules import BUDGET_USD, MAX_USD_PER_HOUR, MONEY, Clause, Policy, Rule, Verb
+from broker.policy.rules import Policy
+from broker.policy.scopes import in_order, is_owners
+from broker.policy.standing import Standing
+from broker.policy.trace import Part, findings
 
-KINDS = {MAX_USD_PER_HOUR: Kind.PRICE, BUDGET_USD: Kind.BUDGET}
+PRICE: Final = "price"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What offers with the same facts have in common. `prices`: what is left to compare."""
+    """What offers with the same facts have in common: for each part, reasons and prices to compare."""
 
-    reasons: tuple[Reason, ...]
+    parts: tuple[tuple[tuple[Reason, ...], Prices | None], ...]
     preference: int
-    prices: Prices | None
+    weight: Decimal
 
 
 class Judge:
-    """The verdict of one policy over offers for one demand. Call it with an offer."""
+    """The verdict of one policy over offers for one demand. Call it with an offer.
 
-    def __init__(self, policy: Policy, demand: Demand) -> None:
+    The weight of a decision is in USD an hour of one node, as the offer's price is.
+    """
+
+    def __init__(self, policy: Policy, demand: Demand, standing: Standing | None = None) -> None:
+        asked = question(policy, demand, standing or Standing())
+        bound = [bind(rule, asked) for rule in in_order(policy.rules)]
+        owners = tuple(one for one in bound if is_owners(one.rule))
+        others = tuple(one for one in bound if not is_owners(one.rule))
+        budget = _own_budget(demand)
         self._demand = demand
-        self._rules = tuple(rule for rule in policy.rules if _concerns(rule, demand))
-        self._uncovered = _uncovered(policy, demand)
-        self._own_budget = _own_budget(demand)
-        self._facts = _reader(_reads(self._rules))
+        self._parts = (
+            Part(owners_checks(policy, asked), owners),
+            Part(own_checks(policy, asked), others, budget),
+        )
+        self._rules = tuple(one for one in bound if one.out is None)
+        self._opinions = tuple(
+            (part, tuple(Opinions(one) for one in part.rules if one.out is None))
+            for part in self._parts
+        )
+        self._reads = _reads(self._parts)
+        self._facts = reader(self._reads)
         self._verdicts: dict[Any, Verdict] = {}
-        self._prices: dict[tuple[tuple[Cap, ...], tuple[Decimal, ...]], Prices] = {}
+        self._prices: dict[tuple[int, tuple[Opinion, ...]], Prices] = {}
 
     @property
     def facts(self) -> frozenset[str]:
-        """The attributes of an offer that decide, prices aside, e.g. "site.country"."""
-        return frozenset(_reads(self._rules))
+        """The attributes of an offer that decide, e.g. "site.country".
+
+        Prices are left to `bounds`, save where these cannot say it: a bound for each accelerator is
+        another one for each machine, and an expression may compute with the price. Then "price" is
+        among the facts.
+        """
+        each = any(one.per_accelerator for one in self._rules)
+        return self._reads | ({PRICE} if each else frozenset[str]())
 
     @property
     def bounds(self) -> tuple[Fraction, ...]:
         """The prices of one node, in USD an hour, above which a verdict may be another."""
         nodes, hours = self._demand.nodes, self._demand.duration_h
-        caps = [*self._own_budget, *(cap for rule in self._rules for cap in _caps(rule))]
+        caps = [cap for part in self._parts for cap in part.caps]
+        caps += [cap for rule in self._rules for cap in rule.caps]
         hourly = [cap.limit for cap in caps if cap.kind is Kind.PRICE]
-        hourly += [bound for rule in self._rules for bound in _bounds(rule)]
         whole = [cap.limit for cap in caps if cap.kind is Kind.BUDGET]
         found = [Fraction(bound) / nodes for bound in hourly]
         found += [Fraction(bound) / nodes / Fraction(hours) for bound in whole if hours]
+        found += [Fraction(0) for cap in caps if cap.unbounded and hours is None]
         return tuple(found)
 
     def __call__(self, offer: Offer) -> Decision:
@@ -66,51 +95,40 @@ class Judge:
         verdict = self._verdicts.get(key)
         if verdict is None:
             verdict = self._verdicts[key] = self._verdict(offer)
-        prices = verdict.prices
-        if prices is None:
-            return Decision(offer, verdict.reasons, verdict.preference)
-        return Decision(
-            offer,
-            verdict.reasons + prices.reasons(offer.price),
-            verdict.preference + prices.preference(offer.price),
-        )
+        reasons: tuple[Reason, ...] = ()
+        preference = verdict.preference
+        for known, prices in verdict.parts:
+            reasons += known
+            if prices is not None:
+                reasons += prices.reasons(offer.price)
+                preference += prices.preference(offer.price)
+        return Decision(offer, reasons, preference, verdict.weight)
+
+    def trace(self, offer: Offer) -> Decision:
+        """The same decision, with what every rule and every check of the broker's own saw."""
+        return replace(self(offer), findings=findings(self._parts, offer, self._demand))
 
     def _verdict(self, offer: Offer) -> Verdict:
-        demand = self._demand
-        rules = [rule for rule in self._rules if _applies(rule, offer, demand)]
-        reasons = [*self._uncovered]
-        for rule in rules:
-            reasons += _reasons(rule, offer, demand)
-        earned = [rule for rule in rules if _is_preferred(rule, offer, demand)]
-        bounds = tuple(bound for rule in earned for bound in _bounds(rule))
-        caps = (*self._own_budget, *(cap for rule in rules for cap in _caps(rule)))
-        return Verdict(tuple(reasons), len(earned) - len(bounds), self._compared(caps, bounds))
+        parts, earned, weight = [], 0, NOTHING
+        for part, opinions in self._opinions:
+            said = [one(offer) for one in opinions]
+            earned += sum(one.earned for one in said)
+            weight += sum((one.weight for one in said), NOTHING)
+            reasons = [*part.checked(offer), *(no for one in said for no in one.reasons)]
+            priced = tuple(one for one in said if one.caps or one.preferred)
+            parts.append((tuple(reasons), self._compared(part, priced)))
+        return Verdict(tuple(parts), earned, weight)
 
-    def _compared(self, caps: tuple[Cap, ...], bounds: tuple[Decimal, ...]) -> Prices | None:
+    def _compared(self, part: Part, priced: tuple[Opinion, ...]) -> Prices | None:
         """Verdicts with the same caps share what is remembered about prices."""
-        if not caps and not bounds:
+        if not part.caps and not priced:
             return None
-        key = (caps, bounds)
+        key = (len(part.caps), priced)
         if key not in self._prices:
-            self._prices[key] = Prices(caps, bounds, self._demand)
+            caps = (*part.caps, *(cap for one in priced for cap in one.caps))
+            preferred = tuple(bound for one in priced for bound in one.preferred)
+            self._prices[key] = Prices(caps, preferred, self._demand)
         return self._prices[key]
-
-
-def _concerns(rule: Rule, demand: Demand) -> bool:
-    """Whether what the rule's `when` says about demands is true of this one."""
-    clauses = (clause for clause in rule.when if clause.field in facts.DEMAND_FACTS)
-    return all(facts.asks(clause, demand) for clause in clauses)
-
-
-def _uncovered(policy: Policy, demand: Demand) -> tuple[Reason, ...]:
-    """Data of a class that no rule names goes nowhere."""
-    data_class = demand.data.data_class
-    if data_class is None or policy.covers(data_class):
-        return ()
-    where = demand.locations.get("data.class", demand.location)
-    saw = f"no policy covers data class {data_class}"
-    wanted = f"a policy rule with `when: {{data_class: [{data_class}]}}`"
-    return (Reason(Kind.POLICY, "data-class", saw, wanted, where),)
 
 
 def _own_budget(demand: Demand) -> tuple[Cap, ...]:
@@ -120,81 +138,7 @@ def _own_budget(demand: Demand) -> tuple[Cap, ...]:
     return (Cap(Kind.BUDGET, "budget", demand.budget_usd, where),)
 
 
-def _reads(rules: Iterable[Rule]) -> list[str]:
-    """The attributes of an offer on which any of these rules depends, prices aside."""
-    clauses = [clause for rule in rules for clause in (*rule.clauses, *rule.when)]
-    named = {clause.field for clause in clauses} & facts.FACTS.keys()
-    return sorted({attribute for name in named for attribute in facts.FACTS[name].reads})
-
-
-def _reader(attributes: Sequence[str]) -> Callable[[Offer], Any]:
-    return attrgetter(*attributes) if attributes else lambda _: None
-
-
-def _applies(rule: Rule, offer: Offer, demand: Demand) -> bool:
-    """Whether the `when` holds. Unknown counts as yes, except for a preference."""
-    held = [facts.holds(one, offer, demand) for one in rule.when if one.field in facts.FACTS]
-    return all(held) if rule.verb is Verb.PREFER else False not in held
-
-
-def _reasons(rule: Rule, offer: Offer, demand: Demand) -> list[Reason]:
-    """What a rule that applies has against the facts of an offer."""
-    if rule.verb is Verb.REQUIRE:
-        return _unmet(rule, offer, demand)
-    return _denied(rule, offer, demand) if rule.verb is Verb.DENY else []
-
-
-def _unmet(rule: Rule, offer: Offer, demand: Demand) -> list[Reason]:
-    """One reason for each clause about a fact that does not hold or is not known."""
-    return [
-        _reason(rule, (clause,), facts.wanted(clause, demand), offer, demand)
-        for clause in rule.clauses
-        if clause.field not in MONEY and not facts.holds(clause, offer, demand)
-    ]
-
-
-def _denied(rule: Rule, offer: Offer, demand: Demand) -> list[Reason]:
-    """One reason when every clause holds or is not known."""
-    if any(facts.holds(clause, offer, demand) is False for clause in rule.clauses):
-        return []
-    wanted = " and ".join(facts.wanted(clause, demand) for clause in rule.clauses)
-    return [_reason(rule, rule.clauses, f"not {wanted}", offer, demand)]
-
-
-def _reason(
-    rule: Rule, clauses: Sequence[Clause], wanted: str, offer: Offer, demand: Demand
-) -> Reason:
-    named = [facts.FACTS[clause.field] for clause in clauses]
-    saw = ", ".join(fact.saw(offer, demand) for fact in named)
-    source = next(filter(None, (fact.source(offer) for fact in named)), "")
-    where = clauses[0].location or rule.location
-    return Reason(Kind.POLICY, rule.id, saw, wanted, where, source, rule.why)
-
-
-def _caps(rule: Rule) -> list[Cap]:
-    """What a `require` says about money."""
-    if rule.verb is not Verb.REQUIRE:
-        return []
-    return [
-        Cap(KINDS[clause.field], rule.id, bound, clause.location or rule.location, rule.why)
-        for clause, bound in _money(rule)
-    ]
-
-
-def _is_preferred(rule: Rule, offer: Offer, demand: Demand) -> bool:
-    """Whether a preference holds as far as facts go."""
-    named = (clause for clause in rule.clauses if clause.field not in MONEY)
-    return rule.verb is Verb.PREFER and all(facts.holds(one, offer, demand) for one in named)
-
-
-def _bounds(rule: Rule) -> list[Decimal]:
-    """The hourly price up to which a preference counts; a rule has one at most."""
-    return [bound for _, bound in _money(rule)]
-
-
-def _money(rule: Rule) -> list[tuple[Clause, Decimal]]:
-    return [
-        (clause, clause.wanted)
-        for clause in rule.clauses
-        if clause.field in MONEY and isinstance(clause.wanted, Decimal)
-    ]
+def _reads(parts: Iterable[Part]) -> frozenset[str]:
+    """The attributes of an offer on which any check or rule depends."""
+    checks = (one.condition.reads for part in parts for one in part.checks)
+    return frozenset().union(*checks, *(reads(one) for part in parts for one in part.rules))

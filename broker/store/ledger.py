@@ -1,11 +1,11 @@
-"""The ledger on disk, over SQLAlchemy: SQLite for one home; the address may name PostgreSQL."""
+"""The ledger on disk, over SQLAlchemy: SQLite for one home, PostgreSQL for brokers that share one."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,38 +16,40 @@ from broker.codec import from_json, to_json
 from broker.errors import BrokerError, ConflictError
 from broker.model import Row
 from broker.store.memory import MANY, check_fields, matches
-from broker.store.opening import bring_up, make_engine
+from broker.store.opening import bring_up, make_engine, name_of
 from broker.store.schema import TABLES
+from broker.store.troubles import DAMAGED, explained
 
 R = TypeVar("R", bound=Row)
 
-MOST_IN_SQL = 10_000  # values of a "one of these" that SQLite takes in one query
-
-_DAMAGED = "STO003"
-_TROUBLE = (  # in the database's words -> code, ours, hint
-    ("locked", "STO001", "the ledger is busy", "another process holds it; try again"),
-    ("disk is full", "STO002", "there is no space left for the ledger", "free some space"),
-    ("not a database", _DAMAGED, "the ledger is damaged", "restore it, or move it away"),
-    ("malformed", _DAMAGED, "the ledger is damaged", "restore it, or move it away"),
-    ("unable to open", "STO004", "the ledger cannot be opened", "check its folder"),
-    ("readonly", "STO005", "the ledger cannot be written", "check its owner and mode"),
-)
+MOST_IN_SQL = 10_000  # values of a "one of these" that a database takes in one query
+_NO_CHARACTER = "\x00"  # PostgreSQL's text has none of these
 
 
 class Ledger:
     """`ports.Store` on disk. What `commit` has returned survives a kill and a power cut.
 
-    A new file is made private to the user and gets today's tables; an older one is migrated when it
-    is opened. UsageError: it was written by a newer release. BrokerError: it cannot be used at all.
+    `url` is `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`. A new file is made private to
+    the user; new tables are today's; older ones are migrated when the ledger is opened. PostgreSQL
+    keeps its default isolation, READ COMMITTED: a guarded update waits for the transaction before
+    it and then sees its version.
+
+    UsageError: a newer release wrote it, or the address is none. BrokerError: it cannot be used.
     """
 
     def __init__(self, url: str) -> None:
         self._engine = make_engine(url)
         self._writer = self._engine.execution_options(writes=True)
-        self._name = self._engine.url.database or url
-        self._lock = threading.Lock()  # writers of one process queue here, not in SQLite
+        self._name = name_of(self._engine)
+        self._shared = self._engine.dialect.name == "postgresql"
+        self._reader = self._engine
+        if self._shared:  # one SELECT is one snapshot: it needs no transaction around it
+            self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._lock: AbstractContextManager[Any] = (
+            nullcontext() if self._shared else threading.Lock()
+        )  # writers of one process queue here, not in SQLite
         try:
-            with _explained(self._name):
+            with explained(self._name):
                 bring_up(self._engine, self._writer)
         except BaseException:
             self.close()
@@ -72,8 +74,10 @@ class Ledger:
         check_fields(kind, equal)
         table = _table(kind)
         inside = {name: value for name, value in equal.items() if _in_sql(table, name, value)}
-        query = select(table).where(*_where(table, inside)).order_by(table.c.id)
-        with _explained(self._name), self._engine.connect() as connection:
+        # the order of Python's strings, whatever language the server sorts by
+        order = table.c.id.collate("C") if self._shared else table.c.id
+        query = select(table).where(*_where(table, inside)).order_by(order)
+        with explained(self._name), self._reader.connect() as connection:
             records = connection.execute(query).mappings().all()
         rows = [_decoded(kind, dict(record), self._name) for record in records]
         outside = {name: value for name, value in equal.items() if name not in inside}
@@ -81,14 +85,27 @@ class Ledger:
 
     def commit(self, *rows: Row) -> tuple[Row, ...]:
         records = [_encoded(row) for row in rows]
-        with self._lock, _explained(self._name), self._writer.begin() as connection:
-            for row, record in zip(rows, records, strict=True):
-                _write(connection, row, record)
+        # everybody locks in one order, so that two writers never wait for each other
+        pairs = sorted(zip(rows, records, strict=True), key=_place)
+        with self._lock, explained(self._name), self._writer.begin() as connection:
+            for row, record in pairs:
+                _write(connection, row, _storable(record) if self._shared else record)
         return tuple(replace(row, version=row.version + 1) for row in rows)
 
 
 def _table(kind: type[Any]) -> Table:
     return TABLES[kind]
+
+
+def _place(pair: tuple[Row, Mapping[str, Any]]) -> tuple[str, str]:
+    return (TABLES[type(pair[0])].name, pair[0].id)
+
+
+def _storable(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.replace(_NO_CHARACTER, "\ufffd") if isinstance(value, str) else value
+        for name, value in record.items()
+    }
 
 
 def _write(connection: Connection, row: Row, record: dict[str, Any]) -> None:
@@ -120,7 +137,7 @@ def _decoded(kind: type[R], record: dict[str, Any], name: str) -> R:
     except (TypeError, ValueError, KeyError) as error:
         raise BrokerError(
             f"the ledger {name} is damaged: a {kind.__name__.lower()} cannot be read: {error}",
-            code=_DAMAGED,
+            code=DAMAGED,
             hint="restore it, or move it away",
         ) from error
 
@@ -140,15 +157,3 @@ def _where(table: Table, equal: Mapping[str, object]) -> Iterator[ColumnElement[
             yield or_(column.is_(None), column.in_(some))
         else:
             yield column.in_([to_json(each) for each in value])
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """The database's errors in words that say what to do."""
-    try:
-        yield
-    except exc.SQLAlchemyError as error:
-        words = str(getattr(error, "orig", None) or error)
-        found = (each for each in _TROUBLE if each[0] in words)
-        _, code, message, hint = next(found, ("", "STO000", "the ledger failed", None))
-        raise BrokerError(f"{message}: {name}: {words}", code=code, hint=hint) from error

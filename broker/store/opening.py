@@ -6,12 +6,18 @@ import os
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from broker.errors import BrokerError, UsageError
 from broker.store.schema import HEAD, REVISIONS, metadata
 
 BUSY_MS = 30_000  # how long a writer waits for the writer before it
+CONNECT_S = 10
+CONNECTIONS = 16  # of one process to a server that others use too
+BRING_UP = 0x66656462  # the advisory lock's number: one process at a time makes the tables
+POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+_SETTINGS = f"-c synchronous_commit=on -c lock_timeout={BUSY_MS}"
 
 _VERSION_TABLE = """\
 CREATE TABLE alembic_version (
@@ -20,14 +26,69 @@ CREATE TABLE alembic_version (
 
 
 def make_engine(url: str) -> Engine:
-    """Connections to the database; a SQLite file is made if need be, with mode 0600."""
-    address = make_url(url)
+    """Connections to the database; a SQLite file is made if need be, with mode 0600.
+
+    UsageError: STO012 where PostgreSQL's driver is not installed, STO013 for another address.
+    """
+    address = _address(url)
+    if address.drivername == "postgresql+psycopg":
+        return _postgres(address)
     engine = create_engine(address, pool_size=32, pool_pre_ping=False)
-    if address.get_backend_name() == "sqlite":
-        _make_private(address.database)
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+    _make_private(address.database)
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def name_of(engine: Engine) -> str:
+    """The ledger in messages: its file, or its address without a password."""
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    return engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except ArgumentError as error:
+        raise _no_address(url) from error
+    if address.drivername in POSTGRES:
+        return address.set(drivername="postgresql+psycopg")
+    if address.drivername == "sqlite":
+        return address
+    raise _no_address(address.drivername)
+
+
+def _no_address(words: str) -> UsageError:
+    return UsageError(
+        f"`{words}` is no address of a ledger",
+        code="STO013",
+        hint="sqlite:///FILE or postgresql://USER@HOST/DATABASE",
+    )
+
+
+def _postgres(address: URL) -> Engine:
+    """PostgreSQL by psycopg 3. What is acknowledged is on disk; waits are bounded."""
+    arguments = {"connect_timeout": CONNECT_S, "application_name": "fedbroker"}
+    if "options" not in address.query:
+        arguments["options"] = _SETTINGS
+    try:
+        return create_engine(
+            address,
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=BUSY_MS / 1000,
+            pool_pre_ping=True,  # a server that was restarted is found again
+            connect_args={
+                name: value for name, value in arguments.items() if name not in address.query
+            },
+        )
+    except ImportError as error:
+        raise UsageError(
+            "a ledger in PostgreSQL needs psycopg",
+            code="STO012",
+            hint="pip install 'fedbroker[postgres]'",
+        ) from error
 
 
 def bring_up(reader: Engine, writer: Engine) -> None:
@@ -36,6 +97,8 @@ def bring_up(reader: Engine, writer: Engine) -> None:
         if _revision(connection) == HEAD:
             return
     with writer.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": BRING_UP})
         found = _revision(connection)
         if found is None:
             _create(connection)

@@ -9,21 +9,35 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table, Text
 
-from broker.model import Allocation, Event, JoinToken, Lease, Node, Order, Row, Run
+from broker.model import (
+    Account,
+    Allocation,
+    Event,
+    Explanation,
+    JoinToken,
+    Lease,
+    Node,
+    Order,
+    Row,
+    Run,
+)
 
-HEAD = "0001"  # the revision that this code reads and writes
-REVISIONS = ("0001",)  # oldest first
+HEAD = "0002"  # the revision that this code reads and writes
+REVISIONS = ("0001", "0002")  # oldest first
 
 metadata = MetaData()
 
 ID = String(128)
+LONG_ID = String(512)  # of rule, project and period together
 
 
-def _table(name: str, *columns: Column[str] | Column[int] | Column[bool]) -> Table:
+def _table(
+    name: str, *columns: Column[str] | Column[int] | Column[bool], named: String = ID
+) -> Table:
     return Table(
         name,
         metadata,
-        Column("id", ID, primary_key=True),
+        Column("id", named, primary_key=True),
         Column("version", Integer, nullable=False),
         *columns,
         Column("rest", Text, nullable=False),
@@ -104,6 +118,23 @@ RUNS = _table(
     _text("closing_at"),
     _text("ended_at"),
 )
+ACCOUNTS = _table(
+    "accounts",
+    _text("rule"),
+    _text("project"),
+    Column("period", String(32), nullable=False),
+    Column("unit", String(32), nullable=False),
+    _text("limit"),
+    _text("settled"),
+    named=LONG_ID,
+)
+EXPLANATIONS = _table(
+    "explanations",
+    Column("run_id", ID, nullable=False),
+    Column("role", String(32), nullable=False),
+    _text("created_at"),
+    _text("catalog_as_of"),
+)
 EVENTS = _table(
     "events",
     _text("at"),
@@ -120,6 +151,8 @@ TABLES: dict[type[Row], Table] = {
     Allocation: ALLOCATIONS,
     Order: ORDERS,
     Run: RUNS,
+    Account: ACCOUNTS,
+    Explanation: EXPLANATIONS,
     Event: EVENTS,
 }
 
@@ -130,6 +163,8 @@ INDEXED = {
     ALLOCATIONS: ("node_id", "lease_id"),
     ORDERS: ("run_id", "lease_id", "attempt_id", "node_id", "state"),
     RUNS: ("state",),
+    ACCOUNTS: ("rule", "period"),
+    EXPLANATIONS: ("run_id",),
     EVENTS: ("subject", "run_id", "kind"),
 }
 

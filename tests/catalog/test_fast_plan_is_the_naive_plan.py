@@ -21,6 +21,7 @@ from broker.model import (
     AtLeast,
     Decision,
     Demand,
+    Finding,
     Kind,
     Location,
     Market,
@@ -28,10 +29,16 @@ from broker.model import (
     Price,
     Reason,
     Resources,
+    Verdict,
 )
+from broker.place.blame import explain
 from broker.place.choose import place
 
-SOURCES = (Source("old list", "2025-01-01"), Source("new list", "2026-01-01"))
+SOURCES = (
+    Source("old list", "2025-01-01"),
+    Source("new list", "2026-01-01"),
+    Source("foreign list", "2026-01-01", "EUR"),
+)
 REGIONS = {
     "aws": ("eu-north-1", "us-east-1", "nowhere-1"),
     "gcp": ("europe-west4", "us-central1"),
@@ -123,6 +130,7 @@ local = Offer(
     memory_gib=4.0,
     price=Price(Decimal("0.2"), "2026-01-01", "owned"),
 )
+reserved = replace(local, cloud="aws", market=Market.RESERVED, left=2, reservation="cr-1")
 
 
 class ByPool:
@@ -134,7 +142,7 @@ class ByPool:
     def __call__(self, offer: Offer) -> Decision:
         spot_abroad = offer.market is Market.SPOT and offer.site.country != "SE"
         no = Reason(Kind.POLICY, "home", offer.site.country or "unknown", "SE or on-demand")
-        old = offer.price.source == "old list"
+        old = offer.price is not None and offer.price.source == "old list"
         return Decision(offer, (no,) if spot_abroad else (), 2 * old + ("1b" in (offer.zone or "")))
 
 
@@ -145,6 +153,8 @@ class ByPrice:
     bounds = (Decimal("0.45"), Fraction(1, 3), Decimal("0.1"), Decimal("0.2"))
 
     def __call__(self, offer: Offer) -> Decision:
+        if offer.price is None:
+            return Decision(offer, (Reason(Kind.PRICE, "cap", "price unknown", "less"),))
         usd = offer.price.usd_per_hour
         cap = Decimal("0.45") if offer.region == "us-east-1" else Fraction(1, 3)
         reasons = [Reason(Kind.PRICE, "cap", f"{usd}", "less")] if usd > cap else []
@@ -164,6 +174,22 @@ class ByOffer:
         return Decision(offer, (no,) if (offer.vcpus or 0) > 4 else (), offer.instance_type == "s")
 
 
+class ByEveryPrice:
+    """Computes with the price itself, so that no bound says when it changes its mind."""
+
+    facts = frozenset({"price", "memory_gib", "region"})
+    bounds = (Decimal("0.45"),)
+
+    def __call__(self, offer: Offer) -> Decision:
+        tenths = offer.price.usd_per_hour * 10 if offer.price else 0
+        odd = Reason(Kind.POLICY, "odd", f"{tenths}", "even")
+        big = Reason(Kind.POLICY, "big", f"{offer.memory_gib}", "known and small")
+        reasons = [odd] if tenths % 2 else []
+        reasons += [big] if (offer.memory_gib or 99) > 8 else []
+        weight = Decimal("0.15") if offer.region == "us-east-1" else Decimal(0)
+        return Decision(offer, tuple(reasons), weight_usd_per_hour=weight)
+
+
 def silent(offer: Offer) -> Decision:
     """Does not say what it looks at."""
     return ByPool()(offer)
@@ -174,13 +200,16 @@ def silent(offer: Offer) -> Decision:
 def test_the_fast_plan_is_the_naive_plan(make_catalog, random) -> None:
     rows = {provider: rows_of(provider, random) for provider in REGIONS}
     demand, locked = a_demand(random), random.choice(LOCKED)
-    judge = random.choice([ByPool(), ByPrice(), ByOffer(), silent])
+    judge = random.choice([ByPool(), ByPrice(), ByOffer(), ByEveryPrice(), silent])
     with tempfile.TemporaryDirectory() as folder:
         catalog = make_catalog(Path(folder) / "catalog.db", rows)
-        candidates = pool.snapshot(catalog, some_clouds(random), [local], locked)
+        candidates = pool.snapshot(catalog, some_clouds(random), [local, reserved], locked)
         fast = pool.plan(demand, candidates, judge)
+        blames = pool.blame(demand, candidates, judge)
         offers = list(pool.offers(candidates))
     naive = place(demand, offers, judge, locked)
+    assert blames == explain(demand, offers, judge, locked)
+    assert fast.allowed + sum(one.count for one in blames) == len(offers)
     assert fast == replace(naive, catalog_as_of=candidates.as_of)
     assert fast.considered == len(offers)
     assert fast.allowed + sum(line.count for line in fast.refusals) == len(offers)
@@ -252,3 +281,42 @@ def test_the_fast_plan_is_the_naive_plan_at_the_edges(
     candidates = pool.snapshot(make_catalog(tmp_path / "catalog.db", {"aws": rows}))
     naive = place(demand, pool.offers(candidates), judge)
     assert pool.plan(demand, candidates, judge) == replace(naive, catalog_as_of="2025-01-01")
+    blames = explain(demand, pool.offers(candidates), judge)
+    assert pool.blame(demand, candidates, judge) == blames
+
+
+class Telling(ByPrice):
+    """Tells what it looked at, as the judge of policies does."""
+
+    def trace(self, offer: Offer) -> Decision:
+        return replace(self(offer), findings=(Finding("cap", Verdict.PASSES),))
+
+
+def test_an_explained_plan_is_the_same_plan_with_all_that_can_be_said_of_it(
+    make_catalog, tmp_path
+) -> None:
+    rows = [row("cheap", 200_000), row("floor", 100_000), row("dear", 500_000), row("odd", None)]
+    candidates = pool.snapshot(
+        make_catalog(tmp_path / "catalog.db", {"aws": rows}), extra_offers=[local, reserved]
+    )
+    plain = pool.plan(SMALL, candidates, Telling())
+    full = pool.plan(SMALL, candidates, Telling(), explain=True)
+    assert replace(full, blames=(), ways_out=(), tolls=(), decisions=()) == plain
+    assert sum(one.count for one in full.blames) == full.considered - full.allowed == 3
+    assert [way.reasons[0].rule for way in full.ways_out] == ["floor", "cap"]
+    assert [(toll.reason.rule, toll.usd_per_hour) for toll in full.tolls] == [
+        ("floor", Decimal("0.1"))
+    ]
+    (placement,) = full.placements
+    told = [decision.offer for decision in full.decisions]
+    assert told == [placement.offer, *placement.fallbacks]
+    assert all("cap" in [one.rule for one in each.findings] for each in full.decisions)
+
+
+def test_a_plan_without_a_candidate_still_says_what_would_admit_some(
+    make_catalog, tmp_path
+) -> None:
+    made = make_catalog(tmp_path / "catalog.db", {"aws": [row("dear", 500_000)]})
+    found = pool.plan(SMALL, pool.snapshot(made), ByPrice(), explain=True)
+    assert (found.tolls, found.decisions) == ((), ())
+    assert [way.offers for way in found.ways_out] == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from broker.catalog import Catalog
+from broker.home import find_home
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,22 @@ class Done:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def first_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the first use of a home builds, built once for all homes."""
+    catalog = Catalog(tmp_path_factory.mktemp("first") / "catalog.db")
+    catalog.ensure()
+    return catalog.path
+
+
+@pytest.fixture(autouse=True)
+def _built(first_catalog: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_HOME", str(home))
+    target = find_home().make().catalog
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(first_catalog, target)
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ CASES: dict[str, tuple[dict[str, str], list[str], int]] = {
 def configure(name: str, home: Path) -> None:
     """A cloud that is enabled, for the case that gets as far as starting something there."""
     if name == "out-of-reach":
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         (home / "config.yaml").write_text(
             "clouds:\n  aws: {provider: aws, regions: [eu-north-1]}\n"
         )

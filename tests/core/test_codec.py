@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -28,8 +29,9 @@ PLAIN = {
 }
 
 
+@functools.cache
 def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Any value of a type of the model."""
+    """Any value of a type of the model; of what is many and large there is one at most."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in PLAIN:
         return PLAIN[hint]
@@ -38,8 +40,11 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.builds(hint, **{name: values(each) for name, each in fields.items()})
     if origin is dict:
         return st.dictionaries(WORDS, values(arguments[1]), max_size=2)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return st.tuples(*map(values, arguments))
     if origin in (tuple, frozenset):
-        return st.lists(values(arguments[0]), max_size=2).map(origin)
+        many = 1 if dataclasses.is_dataclass(arguments[0]) else 2
+        return st.lists(values(arguments[0]), max_size=many).map(origin)
     if arguments:
         return st.none() | values(arguments[0])
     return st.sampled_from(list(hint))

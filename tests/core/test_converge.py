@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from broker import converge
 from broker.converge import Action, Launch, Nothing, Save, Terminate, sightings, step
 from broker.errors import AuthError, CapacityError
-from broker.model import FINAL, Attempt, Instance, InstanceState, Lease, LeaseState
+from broker.model import FINAL, Attempt, Instance, InstanceState, Lease, LeaseState, Market
 from tests.core.stage import START, make_offer
 
 S = timedelta(seconds=1)
@@ -65,6 +65,43 @@ def test_an_offer_that_refused_is_not_tried_again() -> None:
     action = act(lease(failed={A.key: "sold out"}))
     assert isinstance(action, Launch)
     assert action.attempt.offer == B
+
+
+def test_nothing_is_begun_before_its_hour() -> None:
+    early = lease(not_before=NOW + S, reason="waits until 22:00 UTC")
+    assert converge.waits(early, NOW)
+    assert act(early) == Nothing(early)
+    assert not converge.waits(early, NOW + S)
+    assert isinstance(act(lease(not_before=NOW)), Launch)
+    unwanted = act(replace(early, wanted=False))
+    assert isinstance(unwanted, Save)
+    assert unwanted.lease.state is LeaseState.CLOSED
+
+
+MARKETS = st.lists(st.sampled_from([Market.SPOT, Market.ON_DEMAND, Market.OWNED]), max_size=5)
+
+
+@given(MARKETS, st.integers(0, 4), st.none() | st.integers(0, 3))
+def test_after_so_many_preemptions_no_spot_machine_is_tried(
+    markets: list[Market], preemptions: int, most: int | None
+) -> None:
+    offers = tuple(
+        replace(make_offer(f"eu-{n}a"), market=market) for n, market in enumerate(markets)
+    )
+    row = lease(candidates=offers, preemptions=preemptions, max_preemptions=most)
+    action = act(replace(row, forgiven=preemptions))
+    allowed = (
+        [one for one in offers if one.market is not Market.SPOT]
+        if (most is not None and preemptions >= most)
+        else list(offers)
+    )
+    if allowed:
+        assert isinstance(action, Launch)
+        assert action.attempt.offer == allowed[0]
+    else:
+        assert isinstance(action, Save)
+        assert action.lease.state is LeaseState.FAILED
+        assert ("no more spot after" in action.lease.reason) == bool(offers)
 
 
 def test_a_candidate_is_passed_over_while_its_cloud_cannot_be_listed() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
-from broker import runs
+from broker import converge, runs
 from broker.engine import Engine, Pace
 from broker.errors import AuthError, BrokerError, NotFoundError
 from broker.ids import new_id
-from broker.model import Event, Lease, LeaseState, Node, NodeState, Run, RunState
+from broker.model import Account, Event, Lease, LeaseState, Node, NodeState, Run, RunState
 from broker.store import MemoryStore
 from providers.fake import FakeCloud, Habits
 from tests.core.stage import START, TICK, Clock, Stage, make_offer
@@ -325,3 +326,35 @@ def test_the_clock_and_the_offers_of_the_stage_are_what_the_tests_assume() -> No
     clock.advance()
     assert clock.now() == START + TICK
     assert make_offer("eu-1a").region == "eu-1"
+
+
+# --------------------------------------------------------------------------- waiting and settling
+
+
+def test_a_run_that_waits_for_its_hour_keeps_no_cloud_and_no_engine_busy() -> None:
+    stage = Stage()
+    stage.up()
+    stage.store.commit(replace(stage.lease(), not_before=START + 600 * S))
+    stage.tick()
+    reports = [stage.tick() for _ in range(10)]
+    assert not any(report.unsettled or report.changed for report in reports)
+    assert stage.crasher.log.count("instances") < 6, "only as often as a quiet cloud is listed"
+    assert stage.machines() == []
+    stage.clock.advance(600 * S)
+    stage.until(stage.running)
+
+
+def test_what_an_ended_run_held_is_settled_by_the_tick_that_ends_it() -> None:
+    stage = Stage()
+    run = stage.up()
+    held = {run: Decimal(9), "run_gone": Decimal(1)}
+    stage.store.commit(Account("b/p/2026-03/usd", "b", "p", "2026-03", "usd", Decimal(10), held))
+    stage.until(stage.running)
+    (account,) = stage.store.find(Account)
+    assert account.held == {run: Decimal(9)}, "a run that is not there took nothing"
+    stage.tick(3)
+    stage.down(run)
+    stage.settle()
+    (account,) = stage.store.find(Account)
+    assert account.held == {}
+    assert account.settled == converge.cost(stage.lease(), stage.clock.now()) > 0

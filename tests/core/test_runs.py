@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -11,23 +12,29 @@ from typing import Any
 import pytest
 
 from broker import runs
+from broker.codec import from_json, to_json
 from broker.errors import CapacityError
 from broker.model import (
     ENDED,
     FINAL,
+    Artefact,
     Attempt,
+    Decision,
     Demand,
     Event,
     Lease,
     LeaseState,
+    Location,
     Node,
     NodeState,
     Order,
     OrderState,
     Placement,
     Plan,
+    Resources,
     Run,
     RunState,
+    Storage,
     Task,
 )
 from broker.runs import World, advance
@@ -90,8 +97,11 @@ def test_a_plan_becomes_a_run_and_one_lease_for_each_node() -> None:
         "setup": "pip install x",
         "run": "python train.py",
         "envs": {"A": "1"},
+        "demand": to_json(Demand("train", ())),
+        "project": "default",
     }
     assert run.plan["considered"] == 9
+    assert {each.not_before for each in leases if isinstance(each, Lease)} == {None}
     assert [(each.rank, each.candidates) for each in leases if isinstance(each, Lease)] == [
         (0, (OFFER, OTHER)),
         (1, (OFFER, OTHER)),
@@ -101,6 +111,53 @@ def test_a_plan_becomes_a_run_and_one_lease_for_each_node() -> None:
 
 
 # ---------------------------------------------------------------------------------- starting work
+
+
+def test_a_run_keeps_its_demand_without_the_places_in_files() -> None:
+    where = Location("task.yaml", 3)
+    demand = Demand(
+        "train",
+        (Resources(cloud="aws", locations={"cloud": where}),),
+        project="research",
+        location=where,
+        locations={"name": where},
+        storage=(Storage(Artefact.BUCKET, "NO", location=where),),
+    )
+    plan = Plan((Placement("train", 1, OFFER),), (), 1, 1, decisions=(Decision(OFFER),))
+    run, _ = runs.admit(plan, Task(demand, "x"), NOW, lambda prefix: f"{prefix}_1")
+    assert isinstance(run, Run)
+    assert run.spec["project"] == "research"
+    bare = from_json(Demand, run.spec["demand"])
+    assert bare.alternatives == (Resources(cloud="aws"),)
+    assert bare.storage == (Storage(Artefact.BUCKET, "NO"),)
+    assert "task.yaml" not in json.dumps(run.spec)
+    assert from_json(Plan, run.plan).decisions == ()
+
+
+@pytest.mark.parametrize(
+    ("hours", "why", "words"),
+    [
+        (10, "rule green (g.yaml:12:3)", "waits until 22:00 UTC: rule green (g.yaml:12:3)"),
+        (14, "", "waits until 2026-03-02 02:00 UTC"),
+    ],
+)
+def test_a_shifted_start_is_on_every_lease_with_its_reason(
+    hours: int, why: str, words: str
+) -> None:
+    noon = NOW.replace(hour=12, minute=0, second=0, microsecond=0)
+    later = noon + timedelta(hours=hours)
+    early = Placement("train", 1, OFFER, start_after=noon + timedelta(hours=1))
+    late = Placement("train", 1, OTHER, start_after=later, start_why=why)
+    _, *leases = runs.admit(
+        Plan((late, early), (), 2, 2), Task(Demand("train", ()), "x"), noon, lambda prefix: prefix
+    )
+    found = {(each.not_before, each.reason) for each in leases if isinstance(each, Lease)}
+    assert found == {(later, words)}
+
+
+def test_a_start_that_has_come_is_no_wait() -> None:
+    placement = Placement("train", 1, OFFER, start_after=NOW)
+    assert runs.start_of(Plan((placement,), (), 1, 1), NOW) == (None, "")
 
 
 def test_orders_are_made_together_when_every_machine_can_take_one() -> None:

@@ -134,8 +134,9 @@ def test_a_port_is_a_number(a_file: Files, problems: Problems, port: str) -> Non
 def test_a_cloud_is_added_to_no_file_and_only_the_user_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "home" / "config.yaml"
     set_cloud(path, "aws", {"provider": "aws", "regions": ("eu-north-1",)})
-    assert (
-        path.read_text() == "clouds:\n  aws:\n    provider: aws\n    regions:\n      - eu-north-1\n"
+    assert path.read_text() == (
+        "# yaml-language-server: $schema=https://fedbroker.dev/schema/v1/config.json\n"
+        "clouds:\n  aws:\n    provider: aws\n    regions:\n      - eu-north-1\n"
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [item.name for item in path.parent.iterdir()] == ["config.yaml"]
@@ -180,6 +181,11 @@ def test_a_removed_cloud_leaves_its_neighbours_remarks(a_file: Files) -> None:
     assert "port: 8443  # opened in the firewall" in path.read_text()
     with pytest.raises(NotFoundError, match="no cloud `local`"):
         remove_cloud(path, "local")
+
+
+def test_no_cloud_is_removed_from_no_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no cloud `local`"):
+        remove_cloud(tmp_path / "none.yaml", "local")
 
 
 def test_a_file_in_braces_can_be_changed_too(a_file: Files) -> None:

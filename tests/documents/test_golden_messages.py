@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.diagnostics import render_all
+from broker.cli.output import error_json, error_text
 from broker.documents.config import load_config
 from broker.documents.federation import load_federation
 from broker.documents.policies import load_policies
@@ -59,13 +60,39 @@ def test_a_bad_file_is_refused_with_these_words(
     path = place(name, tmp_path)
     with pytest.raises(DocumentError) as caught:
         LOADERS[name.partition("-")[0]](path)
-    text = render_all(caught.value.diagnostics) + "\n"
-    expected = GOLDEN / f"{name}.txt"
+    text = error_text(caught.value) + "\n"
+    document = json.dumps(error_json(caught.value), indent=1) + "\n"
+    assert_golden(f"{name}.txt", text)
+    assert_golden(f"{name}.json", document)
+    assert str(tmp_path) not in text + document
+    assert "Traceback" not in text
+
+
+def assert_golden(name: str, text: str) -> None:
+    expected = GOLDEN / name
     if os.environ.get("GOLDEN") == "write":
         expected.write_text(text, encoding="utf-8")
     assert text == expected.read_text(encoding="utf-8")
-    assert str(tmp_path) not in text
 
 
 def test_every_golden_text_has_its_file() -> None:
     assert {path.stem for path in GOLDEN.glob("*.txt")} == set(NAMES)
+    assert {path.stem for path in GOLDEN.glob("*.json")} == set(NAMES)
+
+
+def test_there_are_enough_of_them() -> None:
+    kinds = [name.partition("-")[0] for name in NAMES]
+    assert kinds.count("policy") >= 25
+    assert kinds.count("policy") + kinds.count("task") >= 40
+
+
+def test_every_problem_has_its_place_and_its_caret() -> None:
+    """Of problems with text on the line; what is wrong with a whole file has no caret."""
+    for path in GOLDEN.glob("*.json"):
+        problems = json.loads(path.read_text())["errors"]
+        text = path.with_suffix(".txt").read_text()
+        assert text.count("error[") == len(problems)
+        for one in problems:
+            where = one["location"]
+            assert f"--> {where['file']}:{where['line']}:{where['col']}" in text
+            assert one["code"].startswith("DOC0") or "^" in text

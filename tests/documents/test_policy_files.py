@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from broker.documents.policies import load_policies
-from broker.documents.policy_shape import PolicyShape
 from broker.errors import DocumentError
 from broker.policy import Policy, Verb
 
@@ -138,9 +137,3 @@ def test_a_rules_id_is_a_name_of_its_own(a_file: Files, problems: Problems, name
     path = a_file(f"policy: p\nrules: [{{id: {name}, deny: {{cloud: x}}}}]\n")
     (found,) = problems(load_policies, [path])
     assert "`rules[0].id`" in found
-
-
-def test_the_shape_has_a_schema_with_the_words_that_may_stand() -> None:
-    schema = PolicyShape.model_json_schema()
-    market = schema["$defs"]["CapsShape"]["properties"]["market"]["anyOf"][0]
-    assert market["items"]["enum"] == ["on-demand", "spot", "owned"]

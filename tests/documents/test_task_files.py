@@ -232,4 +232,4 @@ def test_the_error_leads_with_the_first_problem(a_file: Files) -> None:
 def test_the_shape_has_a_schema_that_names_the_files_fields() -> None:
     schema = TaskShape.model_json_schema()
     assert schema["additionalProperties"] is False
-    assert "class" in schema["$defs"]["DataShape"]["properties"]
+    assert "class" in schema["$defs"]["TaskDataShape"]["properties"]

@@ -109,3 +109,32 @@ def test_money_without_a_bound_is_refused(cloud: Any) -> None:
 def test_a_check_of_the_cloud_logs_in(cloud: Any) -> None:
     done = cloud("cloud", "check", "aws@sandbox")
     assert (done.code, "login works" in done.out) == (0, True)
+
+
+BUDGET = """\
+policy: months
+rules:
+  - id: month
+    budget: {{usd_per_month: {usd}}}
+"""
+
+
+def test_a_month_holds_what_a_run_may_cost_and_settles_what_it_did(cloud: Any) -> None:
+    cloud.write("t.yaml", TASK.format(run="echo paid") + "duration: 1h\n")
+    cloud.write("p.yaml", BUDGET.format(usd=20))
+    done = cloud("up", "t.yaml", "--yes", "--policy", "p.yaml")
+    assert (done.code, done.out) == (0, "paid\n"), done.err
+    (account,) = cloud("budget", "list", "--policy", "p.yaml", "-o", "json").data
+    assert float(account["held"]) == 0
+    assert 0 < float(account["settled"]) < 1
+    why = cloud("why", "work", "-o", "json").data
+    assert "month" in str(why)
+
+
+def test_a_month_that_is_too_small_refuses_the_run_and_leases_nothing(cloud: Any) -> None:
+    cloud.write("t.yaml", TASK.format(run="echo never") + "duration: 1h\n")
+    cloud.write("p.yaml", BUDGET.format(usd="0.0001"))
+    done = cloud("up", "t.yaml", "--yes", "--policy", "p.yaml")
+    assert done.code == 7
+    assert "p.yaml:" in done.err
+    assert cloud("status", "--all", "-o", "json").data == []

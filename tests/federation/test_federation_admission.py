@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -12,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from broker.errors import UsageError
-from broker.federation.admit import Agreed, admit_federation
+from broker.federation.admit import Agreed, admit_federation, seating
 from broker.federation.app import App, build, overrides
 from broker.federation.cohort import choose
-from broker.model import Decision, Lease, LeaseState, Run, RunState
+from broker.model import Decision, Demand, Lease, LeaseState, Run, RunState
 from tests.federation.conftest import (
     APP,
     NOW,
@@ -59,6 +61,36 @@ def test_one_run_the_aggregators_lease_and_one_for_each_site() -> None:
     }
     assert {one.run_id for one in [aggregator, *sites]} == {run.id}
     json.dumps(run.spec)
+
+
+def test_a_federation_waits_as_a_whole_for_the_hour_of_its_aggregator() -> None:
+    later = NOW + timedelta(hours=3)
+    (placement,) = aggregator_plan().placements
+    plan = replace(aggregator_plan(), placements=(replace(placement, start_after=later),))
+    cohort = choose([site_offer(name) for name in ("oslo", "lyon")], federation(), Decision)
+    demand = Demand("located", (), project="research")
+    agreed = Agreed(federation(), APP, cohort, plan, demand)
+    run, *leases = admit_federation(agreed, NOW, Story().new_id)
+    assert {one.not_before for one in leases if isinstance(one, Lease)} == {later}
+    assert isinstance(run, Run)
+    assert run.spec["project"] == "research"
+    assert run.spec["demand"]["name"] == "located"
+
+
+def test_the_cohort_is_a_plan_with_a_decision_over_every_node() -> None:
+    offers = [site_offer("oslo"), site_offer("lyon", price=None), site_offer("x", datasets=())]
+    cohort = choose(offers, federation(), Decision)
+    plan = seating(cohort, Demand("site", ()), ("eu.yaml",))
+    assert [(one.offer.region, one.usd_per_hour) for one in plan.placements] == [
+        ("lyon", None),
+        ("oslo", Decimal(0)),
+    ]
+    assert [(one.offer.region, one.allowed) for one in plan.decisions] == [
+        ("lyon", True),
+        ("oslo", True),
+        ("x", False),
+    ]
+    assert (plan.considered, plan.allowed, plan.policies) == (3, 2, ("eu.yaml",))
 
 
 def test_without_a_budget_none_is_written() -> None:

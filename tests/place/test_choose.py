@@ -4,6 +4,7 @@ offers in any order give the same plan."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -64,6 +65,60 @@ def test_costs_are_of_all_nodes_and_expected_only_with_a_duration(an_offer, a_de
     assert (placement.usd_per_hour, placement.usd_expected) == (Decimal("4.5"), None)
     (placement,) = place(a_demand(nodes=3, duration_h=Decimal(2)), offers, anything).placements
     assert placement.usd_expected == Decimal(9)
+
+
+@pytest.mark.parametrize(
+    ("hours", "budget", "most"),
+    [(None, None, None), ("2", None, "18"), (None, "7", "7"), ("2", "19", "18")],
+)
+def test_the_most_is_what_the_dearest_candidate_takes_but_never_more_than_the_budget(
+    hours, budget, most, an_offer, a_demand
+) -> None:
+    demand = a_demand(
+        nodes=3,
+        duration_h=None if hours is None else Decimal(hours),
+        budget_usd=None if budget is None else Decimal(budget),
+    )
+    offers = [an_offer("1.5"), an_offer("3", instance_type="dear")]
+    (placement,) = place(demand, offers, anything).placements
+    assert placement.usd_most == (None if most is None else Decimal(most))
+
+
+def test_a_budget_that_some_candidates_keep_bounds_the_most(an_offer, a_demand) -> None:
+    demand = a_demand(nodes=3, duration_h=Decimal(2), budget_usd=Decimal(17))
+    (placement,) = place(demand, [an_offer("1.5"), an_offer("3")], anything).placements
+    assert (placement.usd_expected, placement.usd_most) == (9, 9)
+
+
+def test_fewer_machines_left_than_nodes_is_no_capacity(an_offer, a_demand) -> None:
+    offers = [an_offer("1", left=1), an_offer("2", left=2, instance_type="two")]
+    plan = place(a_demand(nodes=2), offers, anything)
+    assert chosen(plan) == "two"
+    (line,) = plan.refusals
+    assert (line.reason.kind, line.reason.saw, line.reason.wanted) == (
+        Kind.CAPACITY,
+        "1 left",
+        "2 machines",
+    )
+
+
+def test_a_price_in_another_currency_is_not_compared(an_offer, a_demand) -> None:
+    foreign = replace(an_offer(), price=Price(Decimal("0.1"), "2026-01-01", "test", "CNY"))
+    plan = place(a_demand(), [foreign, an_offer("1", instance_type="known")], anything)
+    assert chosen(plan) == "known"
+    (line,) = plan.refusals
+    assert (line.reason.rule, line.reason.saw) == ("price", "price in CNY only")
+
+
+def test_a_weight_moves_an_offer_down_the_ranking_and_is_never_paid(an_offer, a_demand) -> None:
+    def judge(offer: Offer) -> Decision:
+        dirty = offer.instance_type == "dirty"
+        weight = Decimal("0.6") if dirty else Decimal(0)
+        return Decision(offer, preference=int(not dirty), weight_usd_per_hour=weight)
+
+    offers = [an_offer("1", instance_type="dirty"), an_offer("1.5", instance_type="clean")]
+    (placement,) = place(a_demand(), offers, judge).placements
+    assert (placement.offer.instance_type, placement.usd_per_hour) == ("clean", Decimal("1.5"))
 
 
 def test_each_offer_is_counted_under_the_first_check_that_refuses_it(an_offer, a_demand) -> None:

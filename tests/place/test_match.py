@@ -25,6 +25,8 @@ GPU = {"accelerator": "A100", "accelerator_count": 8.0}
         (Resources(instance_type="m5.large"), {}),
         (Resources(market=Market.SPOT), {"market": Market.SPOT}),
         (Resources(market=Market.ON_DEMAND), {"market": Market.OWNED}),
+        (Resources(market=Market.ON_DEMAND), {"market": Market.RESERVED}),
+        (Resources(market=Market.RESERVED), {"market": Market.RESERVED}),
     ],
 )
 def test_an_offer_that_has_all_that_is_asked_fits(resources, offer, an_offer) -> None:
@@ -52,6 +54,7 @@ def test_an_offer_that_has_all_that_is_asked_fits(resources, offer, an_offer) ->
         (Resources(zone="a"), {"zone": "b"}, "infra", "aws/eu-north-1/b", "*/*/a"),
         (Resources(market=Market.SPOT), {}, "market", "on-demand", "spot"),
         (Resources(market=Market.SPOT), {"market": Market.OWNED}, "market", "owned", "spot"),
+        (Resources(market=Market.SPOT), {"market": Market.RESERVED}, "market", "reserved", "spot"),
         (
             Resources(instance_type="m5.xlarge"),
             {},

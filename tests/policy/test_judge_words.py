@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from broker.model import Data, Demand, Kind, Location, Market, Offer, Reason, Site
+from broker.model import Data, Demand, Kind, Location, Market, Offer, Reason, Site, Verdict
 from broker.policy import Clause, Judge, Policy, Rule, Verb
-from broker.policy.facts import FACTS, kind
+from broker.policy.facts import FACTS, holds, kind
 
 Offers = Callable[..., Offer]
 Demands = Callable[..., Demand]
@@ -296,6 +296,52 @@ def test_facts_are_judged_once_however_many_prices_there_are(
     for cents in range(300):
         judge(an_offer(f"{cents / 100:.2f}", countries[cents % 3], instance_type=f"t{cents}"))
     assert len(judge._verdicts) == len(countries)
+
+
+def test_a_single_clause_can_be_asked(an_offer: Offers, a_demand: Demands) -> None:
+    clause = Clause("country", ("NO",))
+    found = [holds(clause, an_offer(country=one), a_demand()) for one in ("NO", "SE", None)]
+    assert found == [True, False, None]
+
+
+def test_a_denial_that_passes_tells_what_spared_the_offer(
+    an_offer: Offers, a_demand: Demands
+) -> None:
+    rules = policy(Verb.DENY, Clause("cloud", ("aws",), HERE), Clause("country", ("US",), RULE_AT))
+    (found,) = Judge(rules, a_demand()).trace(an_offer()).findings
+    assert (found.verdict, found.saw, found.wanted, found.location, found.source) == (
+        Verdict.PASSES,
+        "country NO",
+        "not country in [US]",
+        RULE_AT,
+        "regions.csv",
+    )
+
+
+def test_a_requirement_that_passes_tells_all_that_it_saw(
+    an_offer: Offers, a_demand: Demands
+) -> None:
+    clauses = (Clause("country", ("NO",), HERE), Clause("max_usd_per_hour", Decimal(2)))
+    demand = a_demand(budget_usd=Decimal(9), duration_h=Decimal(2))
+    found, budget = Judge(policy(Verb.REQUIRE, *clauses), demand).trace(an_offer()).findings
+    assert (found.verdict, found.saw, found.wanted, found.why, found.scope) == (
+        Verdict.PASSES,
+        "country NO, 1.00 $/h",
+        "country in [NO] and at most 2.00 $/h",
+        "because",
+        "organisation",
+    )
+    assert (budget.rule, budget.verdict, budget.saw, budget.wanted) == (
+        "budget",
+        Verdict.PASSES,
+        "2.00 $ in 2 h",
+        "at most 9.00 $ in all",
+    )
+    (against, refused) = (
+        Judge(policy(Verb.REQUIRE, *clauses), demand).trace(an_offer("5", "SE")).findings
+    )
+    assert (against.verdict, against.saw) == (Verdict.REFUSES, "country SE, 5.00 $/h")
+    assert (refused.verdict, refused.saw) == (Verdict.REFUSES, "10.00 $ in 2 h")
 
 
 def test_every_fact_reads_attributes_that_an_offer_has(an_offer: Offers) -> None:

@@ -19,6 +19,7 @@ from providers.aws_errors import CODES, UNSENT, WORDS_MAX, translate, translated
 
 EXPECTED = {
     CapacityError: """InsufficientInstanceCapacity InsufficientCapacity InsufficientHostCapacity
+        ReservationCapacityExceeded
         InsufficientReservedInstanceCapacity InsufficientFreeAddressesInSubnet
         UnfulfillableCapacity SpotMaxPriceTooLow Unsupported""",
     QuotaError: """VcpuLimitExceeded InstanceLimitExceeded MaxSpotInstanceCountExceeded

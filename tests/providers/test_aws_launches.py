@@ -311,3 +311,16 @@ def test_launched_machines_come_to_run(
 ) -> None:
     launch()
     until(lambda: [item.state for item in make().instances()] == [InstanceState.RUNNING])
+
+
+def test_reserved_capacity_is_asked_for_by_its_id() -> None:
+    reserved = replace(SPOT, market=Market.RESERVED, reservation="cr-0123")
+    request = run_request(Launch(reserved, "t", "ls_1", SCRIPT, None, "ami-1"), "own")
+    target = request["CapacityReservationSpecification"]["CapacityReservationTarget"]
+    assert target == {"CapacityReservationId": "cr-0123"}
+    assert "InstanceMarketOptions" not in request
+
+
+def test_without_a_reservation_none_is_named() -> None:
+    request = run_request(Launch(SPOT, "t", "ls_1", SCRIPT, None, "ami-1"), "own")
+    assert "CapacityReservationSpecification" not in request

@@ -13,21 +13,30 @@ import pytest
 
 from broker.errors import ConflictError
 from broker.model import (
+    Account,
     Allocation,
     Attempt,
+    Decision,
     Event,
+    Explanation,
+    Finding,
     JoinToken,
+    Kind,
     Lease,
     LeaseState,
+    Location,
     Market,
     Node,
     NodeState,
     Offer,
     Order,
     Price,
+    Reason,
+    Refusal,
     Run,
     RunState,
     Site,
+    Verdict,
 )
 from broker.ports import Store
 
@@ -57,6 +66,9 @@ def lease(name: str = "ls_1", **more: Any) -> Lease:
 def full_rows() -> list[Any]:
     """One row of each kind with every field that matters set."""
     attempt = Attempt("at_1", OFFER, AT, "i-1", AT, AT, AT, 3, AT, "silent")
+    where = Location("rules.yaml", 3, 5, 9)
+    reason = Reason(Kind.POLICY, "no-spot", "spot", "not spot", where, why="slow")
+    finding = Finding("no-spot", Verdict.REFUSES, "spot", location=where, scope="project a")
     return [
         run(
             state=RunState.CLOSING,
@@ -69,6 +81,26 @@ def full_rows() -> list[Any]:
         JoinToken("hash", "nd_1", AT, AT + timedelta(hours=1)),
         Allocation("at_1", "nd_1", "ls_1", AT),
         Order("or_1", "run_1", "ls_1", "at_1", "nd_1", "process", {"run": "x"}, AT, exit_code=3),
+        Account(
+            "cap/research/2026-03/usd",
+            "cap",
+            "research",
+            "2026-03",
+            "usd",
+            Decimal("500.00"),
+            {"run_1": Decimal("12.50")},
+            Decimal("0.000001"),
+        ),
+        Explanation(
+            "run_1:task",
+            "run_1",
+            "task",
+            AT,
+            (Decision(OFFER, (reason,), 1, Decimal("0.2"), (finding,)),),
+            (Refusal(reason, 7, OFFER),),
+            ("rules.yaml",),
+            "2026-03-01",
+        ),
         Event("ev_1", AT, "ls_1", "run_1", "lease.running", "runs ✓", {"n": 1}),
     ]
 
@@ -160,6 +192,43 @@ class StoreLaws:
         (found,) = store.find(Run)
         found.spec["envs"]["C"] = "4"
         assert store.find(Run)[0].spec == {"envs": {"A": "1"}}
+
+    def test_ids_sort_by_their_characters_alone(self, store: Store) -> None:
+        names = ["B", "a", "a-b", "a/b", "a_b", "ab", "b", "é", "z"]
+        store.commit(*(run(name) for name in names))
+        assert [row.id for row in store.find(Run)] == sorted(names)
+
+    def test_what_an_agent_says_may_hold_any_character(self, store: Store) -> None:
+        words = "it said \x00 and 'ø' -- ; %s :x \\"
+        store.commit(run(reason=words, result={"said": words}))
+        (found,) = store.find(Run)
+        assert found.reason.replace("\ufffd", "\x00") == words
+        assert found.result == {"said": words}
+
+    def test_rows_are_written_whatever_their_order(self, store: Store) -> None:
+        """Two writers of the same two rows in opposite orders: neither hangs, one or both win."""
+        store.commit(run("run_a"), run("run_b"))
+        start, odd = threading.Barrier(8), []
+
+        def write(worker: int) -> None:
+            start.wait()
+            for _ in range(10):
+                rows = store.find(Run)
+                try:
+                    store.commit(*(rows if worker % 2 else reversed(rows)))
+                except ConflictError:
+                    continue
+                except Exception as error:
+                    odd.append(error)
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert odd == []
+        one, other = store.find(Run)
+        assert one.version == other.version > 1
 
     def test_an_empty_commit_is_nothing(self, store: Store) -> None:
         assert store.commit() == ()

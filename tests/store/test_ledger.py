@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from broker.errors import BrokerError, ConflictError, UsageError
-from broker.model import Event, Run
+from broker.model import Account, Event, Explanation, Run
 from broker.store import Ledger
 from broker.store.migrations.upgrade import config, upgrade
 from broker.store.schema import HEAD, REVISIONS, metadata
@@ -238,6 +238,26 @@ def test_the_code_knows_every_revision_and_which_one_is_the_last() -> None:
     assert tuple(reversed([each.revision for each in script.walk_revisions()])) == REVISIONS
 
 
+def test_a_ledger_of_the_first_release_is_migrated_with_what_it_holds(
+    url: str, tmp_path: Path
+) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        upgrade(connection, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO runs (id, version, name, kind, created_at, state, wanted, keep, reason,"
+                " rest) VALUES ('run_1', 1, 'old', 'task', '2026-03-01T12:00:00+00:00', 'failed',"
+                " 1, 0, '', '{\"spec\": {}}')"
+            )
+        )
+    engine.dispose()
+    with Ledger(url) as ledger:
+        assert ledger.find(Run)[0].name == "old"
+        ledger.commit(*full_rows()[1:])
+        assert len(ledger.find(Account)) == len(ledger.find(Explanation)) == 1
+
+
 def test_an_older_ledger_is_migrated_when_it_is_opened(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +280,7 @@ def test_a_ledger_of_a_newer_release_is_refused_untouched(url: str, tmp_path: Pa
     with sqlite3.connect(tmp_path / "ledger.db") as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
     raw.close()
-    with pytest.raises(UsageError, match=r"revision 9999, this release knows 0001") as caught:
+    with pytest.raises(UsageError, match=rf"revision 9999, this release knows {HEAD}") as caught:
         Ledger(url)
     assert caught.value.code == "STO006"
     assert "upgrade" in (caught.value.hint or "")

@@ -1,8 +1,4 @@
-"""The words of the product, as frozen values. Pure: no clock, no random, no I/O.
-
-Units stand in names; money is `Decimal`; instants are aware `datetime` in UTC. A *row* is a value
-that the ledger keeps: it has an `id` and a `version` (0 = not stored yet; see `ports.Store`).
-"""
+"""What the ledger keeps: leases, machines, nodes, work, runs, events."""
 
 from __future__ import annotations
 
@@ -12,220 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-# ---------------------------------------------------------------------------- where things stand
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A place in a user's file. `line` and `col` count from 1; `span` is the length to underline."""
-
-    file: str
-    line: int = 1
-    col: int = 1
-    span: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.col}"
-
-
-# --------------------------------------------------------------------------------------- the pool
-
-
-class Market(StrEnum):
-    ON_DEMAND = "on-demand"
-    SPOT = "spot"
-    OWNED = "owned"  # local and edge machines: capacity that somebody already pays for
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What an offer costs, how old that knowledge is and who said so."""
-
-    usd_per_hour: Decimal
-    as_of: str  # ISO 8601 date
-    source: str
-    currency: str = "USD"
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Facts about a region, all of them optional: what is not known is None or empty, never a guess."""
-
-    country: str | None = None  # ISO 3166-1 alpha-2
-    blocs: frozenset[str] = frozenset()  # EU, EEA, ...
-    carbon_g_per_kwh: float | None = None
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One thing that can be leased: a shape in a place on a market. Sold-out offers stay, unavailable."""
-
-    cloud: str  # the configured name: "aws", "aws@sandbox", "local", "edge"
-    region: str
-    zone: str | None
-    instance_type: str
-    market: Market
-    vcpus: float | None
-    memory_gib: float | None
-    accelerator: str | None = None
-    accelerator_count: float = 0
-    price: Price | None = None  # None = unknown, never 0 and never a sentinel
-    site: Site = Site()
-    available: bool = True
-    node_id: str | None = None  # set for an enrolled edge node
-    datasets: tuple[str, ...] = ()  # names of the data sets that this machine already holds
-
-    @property
-    def key(self) -> str:
-        """Names the offer in messages and memories: `cloud/zone-or-region/instance_type/market`."""
-        place = self.node_id or self.zone or self.region
-        shape = self.instance_type or f"{self.accelerator}:{self.accelerator_count:g}"
-        return f"{self.cloud}/{place}/{shape}/{self.market}"
-
-
-# ------------------------------------------------------------------------------------- the request
-
-
-@dataclass(frozen=True, slots=True)
-class AtLeast:
-    """`4` means exactly four, `4+` four or more, as in SkyPilot."""
-
-    amount: float
-    or_more: bool = False
-
-    def admits(self, value: float | None) -> bool:
-        if value is None:
-            return False
-        return value >= self.amount if self.or_more else value == self.amount
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """One alternative of what each node of a task needs. `locations` maps a field to its file place."""
-
-    accelerator: str | None = None  # canonical catalog name, e.g. "A100-80GB"
-    accelerator_count: float = 0
-    cpus: AtLeast | None = None
-    memory_gib: AtLeast | None = None
-    market: Market | None = None  # None = spot and on-demand both
-    cloud: str | None = None
-    region: str | None = None
-    zone: str | None = None
-    instance_type: str | None = None
-    max_usd_per_hour: Decimal | None = None
-    locations: dict[str, Location] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """What the task reads. `data_class` names how careful policy must be with it, e.g. "phi"."""
-
-    data_class: str | None = None
-    datasets: tuple[str, ...] = ()
-    purpose: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What policy and placer look at: any one of `alternatives`, on `nodes` machines."""
-
-    name: str
-    alternatives: tuple[Resources, ...]
-    nodes: int = 1
-    data: Data = Data()
-    role: str = "task"  # "task" | "aggregator" | "site"
-    duration_h: Decimal | None = None
-    deadline_h: Decimal | None = None
-    budget_usd: Decimal | None = None
-    location: Location | None = None
-    locations: dict[str, Location] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    demand: Demand
-    run: str
-    setup: str | None = None
-    envs: dict[str, str] = field(default_factory=dict)
-    workdir: str | None = None
-    keep: bool = False
-
-
-# -------------------------------------------------------------------------------------- decisions
-
-
-class Kind(StrEnum):
-    """What a reason is about."""
-
-    REQUEST = "request"
-    POLICY = "policy"
-    QUOTA = "quota"
-    CAPACITY = "capacity"
-    CREDENTIAL = "credential"
-    BUDGET = "budget"
-    PRICE = "price"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why an offer was refused: the rule, what it saw, what it wanted, who says so."""
-
-    kind: Kind
-    rule: str  # rule id, or the request's field ("accelerators"), or "capacity"
-    saw: str
-    wanted: str
-    location: Location | None = None
-    source: str = ""
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The verdict over one offer. Allowed exactly when there is no reason against it."""
-
-    offer: Offer
-    reasons: tuple[Reason, ...] = ()
-    preference: int = 0  # how many `prefer` rules it satisfies
-
-    @property
-    def allowed(self) -> bool:
-        return not self.reasons
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """How many offers one rule refused first, with the cheapest of them as the example."""
-
-    reason: Reason
-    count: int
-    cheapest: Offer | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The offer chosen for a demand, with what it will cost."""
-
-    demand: str
-    nodes: int
-    offer: Offer
-    fallbacks: tuple[Offer, ...] = ()  # in the order in which they would be tried
-    usd_per_hour: Decimal | None = None  # all nodes together
-    usd_expected: Decimal | None = None  # None when no duration is given
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    placements: tuple[Placement, ...]
-    refusals: tuple[Refusal, ...]  # most frequent first
-    considered: int
-    allowed: int
-    policies: tuple[str, ...] = ()  # files that were judged by
-    catalog_as_of: str | None = None
-    warnings: tuple[str, ...] = ()
-
-
-# ------------------------------------------------------------------------------ leases and machines
+from broker.model.decisions import Decision, Refusal
+from broker.model.offers import Offer
 
 
 class LeaseState(StrEnum):
@@ -279,6 +63,8 @@ class Lease:
     reason: str = ""  # why it is in this state, in a person's words
     closed_at: datetime | None = None
     usd_spent: Decimal = Decimal(0)  # on attempts that have ended
+    max_preemptions: int | None = None  # after so many only offers that are not spot are tried
+    not_before: datetime | None = None  # no attempt is begun earlier
     forgiven: int = 0  # the count of preemptions for which `failed` was last forgotten
     version: int = 0
 
@@ -302,9 +88,6 @@ class Instance:
     state: InstanceState
     launched_at: datetime | None = None
     reason: str = ""  # the provider's words for a machine that stopped
-
-
-# ------------------------------------------------------------------------------------ fleet and work
 
 
 class NodeState(StrEnum):
@@ -457,6 +240,43 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """What one rule has given out to runs in one period: money, machines, a rate. A row.
+
+    `id` names rule, project and period. `held` maps a run's id to what is reserved for it;
+    `settled` is what ended runs really took. Never more is held and settled than `limit`.
+    """
+
+    id: str
+    rule: str
+    project: str
+    period: str  # "2026-11", or "" where the rule bounds what is open at once
+    unit: str  # "usd" | "machines" | "usd_per_hour"
+    limit: Decimal
+    held: dict[str, Decimal] = field(default_factory=dict)
+    settled: Decimal = Decimal(0)
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a run stands where it stands: the decisions it was admitted by. A row.
+
+    `id` is the run's id and a role: `run_...:task`.
+    """
+
+    id: str
+    run_id: str
+    role: str
+    created_at: datetime
+    decisions: tuple[Decision, ...] = ()  # of every candidate, best first, with findings
+    refusals: tuple[Refusal, ...] = ()
+    policies: tuple[str, ...] = ()
+    catalog_as_of: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened. A row that is only ever added."""
 
@@ -470,4 +290,4 @@ class Event:
     version: int = 0
 
 
-Row = Lease | Node | JoinToken | Allocation | Order | Run | Event
+Row = Lease | Node | JoinToken | Allocation | Order | Run | Account | Explanation | Event
