@@ -100,7 +100,8 @@ def bring_up(reader: Engine, writer: Engine) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": BRING_UP})
         found = _revision(connection)
-        if found is None:
+        if found is None:  # looked at under the lock: nobody else is half-way through
+            _refuse_strangers(connection)
             _create(connection)
         elif found != HEAD:
             from broker.store.migrations.upgrade import upgrade
@@ -139,9 +140,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    """What the tables are at; None for an empty database."""
+    """What the tables are at; None for a database that is none of ours yet."""
     if not inspect(connection).has_table("alembic_version"):
-        _refuse_strangers(connection)
         return None
     found = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if found not in REVISIONS:
