@@ -15,11 +15,11 @@ said that anything is gone. A machine counts as ended only when the cloud has co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
+from broker.actions import Action, Launch, Note, Nothing, Save, Terminate
 from broker.errors import BrokerError
 from broker.model import (
     FINAL,
@@ -42,51 +42,6 @@ class Limits:
 
     grace: timedelta = timedelta(seconds=30)  # a machine may exist for this long and not be listed
     backoff: tuple[int, ...] = (1, 2, 4, 8, 16, 30)  # seconds between repeats; the last one stays
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What is told about a change: it becomes an Event in the same transaction."""
-
-    kind: str
-    message: str
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Save:
-    """Write the lease."""
-
-    lease: Lease
-    note: Note | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """Write the lease, then launch its attempt; the attempt's id is the token."""
-
-    lease: Lease
-    attempt: Attempt
-    note: Note | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Terminate:
-    """Write the lease, then ask for the machine's end."""
-
-    lease: Lease
-    instance_id: str
-    note: Note | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """Wait: nothing is due, or too little is known."""
-
-    lease: Lease
-
-
-Action = Save | Launch | Terminate | Nothing
 
 
 def sightings(listings: Mapping[str, Iterable[Instance]]) -> Seen:

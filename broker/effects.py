@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from broker import converge
-from broker.converge import Action, Launch, Limits, Note, Nothing, Save, Seen, Terminate
+from broker.actions import Action, Launch, Note, Nothing, Save, Terminate
+from broker.converge import Limits, Seen
 from broker.errors import AuthError, BrokerError, CapacityError, NotFoundError, RequestError
 from broker.failpoints import failpoint
 from broker.journal import Journal

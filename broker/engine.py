@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from broker import admission, converge, runs, sweep
-from broker.converge import Launch, Limits, Terminate
+from broker.actions import Launch, Terminate
+from broker.converge import Limits
 from broker.effects import Effects
 from broker.errors import BrokerError, NotFoundError
 from broker.failpoints import failpoint

@@ -7,8 +7,10 @@ in every cloud.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+NewId = Callable[[str], str]  # prefix -> a fresh id, sorting after those made before
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # in ASCII order; without the letters i, l, o, u
 ENTROPY_BYTES = 5
 

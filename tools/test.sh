@@ -3,7 +3,7 @@
 # taken; then the rest. pytest's closing line comes last, because readers of the log look for it.
 set -eu
 pytest=".venv/bin/python -m pytest -q -n 2 --dist loadgroup"
-pure="broker.model broker.errors broker.diagnostics broker.converge broker.runs broker.sweep
+pure="broker.model broker.errors broker.diagnostics broker.actions broker.converge broker.planned broker.runs broker.sweep
 broker.codec broker.ids broker.reservations broker.policy broker.place broker.federation.steps broker.federation.cohort
 broker.federation.admit broker.federation.receipt"
 decide="tests/core tests/policy tests/policy_cel tests/policy_cases tests/place tests/federation"

@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from broker.cli.context import Context, utc_now
 from broker.cli.output import Format, OutputOption, emit
 from broker.errors import BrokerError
-from broker.model import FINAL, InstanceState, Lease, Node, NodeState
+from broker.model import FINAL, Artefact, InstanceState, Lease, Node, NodeState
+
+if TYPE_CHECKING:
+    from broker.policy import Rule
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
-OLD_CATALOG_DAYS = 30
 EXTRAS = {"aws": "boto3", "fed": "flwr", "demo": "moto"}
 
 
@@ -103,8 +105,18 @@ def _home(context: Context) -> Iterator[Finding]:
 
 def _config(context: Context) -> Iterator[Finding]:
     clouds = ", ".join(context.config.clouds) or "none enabled"
-    rules = len(context.policy().rules)
-    yield Finding("ok", "config", f"{context.home.config}: clouds {clouds}; {rules} policy rules")
+    rules = context.policy().rules
+    said = f"{context.home.config}: clouds {clouds}; {len(rules)} policy rules"
+    yield Finding("ok", "config", said)
+    if not context.config.country and any(_binds_logs(rule) for rule in rules):
+        words = "rules say where logs may be, and where this broker keeps its own is not known"
+        yield Finding("warn", "country", words, f"`country: NO` in {context.home.config}")
+
+
+def _binds_logs(rule: Rule) -> bool:
+    from broker.policy.rules import Residency
+
+    return isinstance(rule.terms, Residency) and Artefact.LOG in rule.terms.of
 
 
 def _catalog(context: Context) -> Iterator[Finding]:
@@ -112,11 +124,11 @@ def _catalog(context: Context) -> Iterator[Finding]:
     oldest = min((one.as_of for one in status.providers if one.as_of), default=None)
     count = sum(one.offers for one in status.providers)
     if oldest is None:
-        yield Finding("fail", "catalog", "no offers", "broker catalog import DIR")
+        yield Finding("fail", "catalog", "no offers", "broker catalog refresh")
         return
     days = (datetime.now(UTC).date() - date.fromisoformat(oldest)).days
-    level = "ok" if days <= OLD_CATALOG_DAYS else "warn"
-    fix = "" if level == "ok" else "broker catalog import DIR"
+    level = "ok" if days <= context.config.max_price_age_d else "warn"
+    fix = "" if level == "ok" else "broker catalog refresh"
     yield Finding(level, "catalog", f"{count} offers, prices {days} days old", fix)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli import text
-from broker.cli.context import Context
+from broker.cli.context import Context, utc_now
 from broker.cli.output import Format, OutputOption, emit, note, table
 from broker.errors import NotFoundError, UsageError
 from broker.model import Market, Offer
@@ -111,7 +112,9 @@ def offers(
     if group_by:
         _show_groups(context, wanted, group_by, output)
     else:
-        _show(_page(context, wanted, sort, limit or None), columns, output)
+        found = _page(context, wanted, sort, limit or None)
+        _show(found, columns, output)
+        _tell_age(context, found.offers)
 
 
 def _page(context: Context, wanted: Filter, sort: str, limit: int | None) -> Page:
@@ -126,6 +129,15 @@ def _stock(context: Context) -> Stock:
     from broker.catalog.browse import Stock
 
     return Stock(context.catalog.pools(context.catalog_clouds), context.owned_offers())
+
+
+def _tell_age(context: Context, shown: Sequence[Offer]) -> None:
+    """Say it where every price is older than the configuration calls fresh."""
+    days = context.config.max_price_age_d
+    oldest = (utc_now() - timedelta(days=float(days))).date().isoformat()
+    dates = [one.price.as_of for one in shown if one.price and one.market is not Market.OWNED]
+    if dates and max(dates) < oldest:
+        note(f"prices are as of {max(dates)} and older; `broker catalog refresh` asks for today's")
 
 
 def _show(found: Page, columns: str | None, output: Format) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -38,6 +38,7 @@ class Question:
     judge: Judge
     policy: Policy
     now: datetime
+    max_price_age: timedelta
 
 
 def plan_task(
@@ -108,7 +109,8 @@ def question(
     )
     asked, now = located(context, demand), utc_now()
     judge = Judge(policy, asked, _standing(context, policy, asked, now))
-    return Question(asked, pool, judge, policy, now)
+    max_age = timedelta(days=float(context.config.max_price_age_d))
+    return Question(asked, pool, judge, policy, now, max_age)
 
 
 def _standing(context: Context, policy: Policy, demand: Demand, now: datetime) -> Standing:
@@ -142,7 +144,21 @@ def answer(asked: Question, *, explain: bool = False) -> Plan:
         placements=tuple(_shifted(one, asked) for one in found.placements),
         policies=tuple(asked.policy.files),
         decisions=found.decisions or decisions(found, *parts),
+        warnings=(*found.warnings, *_stale(found, asked)),
     )
+
+
+def _stale(found: Plan, asked: Question) -> list[str]:
+    """What to say of chosen prices that are older than the configuration calls fresh."""
+    oldest = (asked.now - asked.max_price_age).date().isoformat()
+    bought = [one.offer for one in found.placements if one.offer.market is not Market.OWNED]
+    prices = [offer.price for offer in bought if offer.price]
+    dates = {price.as_of for price in prices if price.as_of < oldest}
+    return [
+        f"the price is as of {date}, more than {asked.max_price_age.days} days ago:"
+        " `broker catalog refresh` asks for today's"
+        for date in sorted(dates)
+    ]
 
 
 def located(context: Context, demand: Demand, project: str | None = None) -> Demand:

@@ -151,7 +151,7 @@ def start_words(rate: Decimal, stop: Decimal | None) -> str:
 
 def _admit(context: Context, rules: Policy, wish: Task, plan: Plan, *, keep: bool) -> Run:
     from broker import admission
-    from broker.runs import admit
+    from broker.planned import admit
 
     now = utc_now()
     run, *leases = admit(plan, wish, now, fresh_id)

@@ -11,8 +11,9 @@ from broker.codec import to_json
 from broker.documents.federation import Federation, aggregator_demand
 from broker.federation.app import App, overrides
 from broker.federation.cohort import Cohort
+from broker.ids import NewId
 from broker.model import Demand, Lease, Offer, Placement, Plan, Run
-from broker.runs import NewId, asked, recorded, start_of
+from broker.planned import asked, recorded, start_of
 
 KIND = "fed"
 AGGREGATOR, SITE = "aggregator", "site"

@@ -35,6 +35,7 @@ _ERRORS: dict[str, type[BrokerError]] = {
 }
 _STAGES = tuple(_ERRORS)
 _DUTIES = {"data-class", "purpose"}  # asked for by the broker itself: met, not relaxed
+UNBOUNDED = "no duration"  # in what a budget saw: nobody says how long the run may take
 LINE = "\n         "  # what a tip of several lines is joined with
 
 
@@ -111,6 +112,8 @@ def relax_words(reason: Reason) -> str:
     where = f" ({reason.location})" if reason.location else ""
     if reason.kind is Kind.CREDENTIAL:
         return f"enable {reason.rule}"
+    if reason.kind is Kind.BUDGET and UNBOUNDED in reason.saw:
+        return f"say how long it runs or what it may cost, for {reason.rule}{where}"
     if reason.kind is Kind.BUDGET or (reason.kind, reason.rule) == (Kind.PRICE, CAP):
         return f"raise {reason.rule}{where} to {reason.saw}"
     if reason.rule in _DUTIES:

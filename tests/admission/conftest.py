@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from broker import runs
+from broker import planned
 from broker.model import (
     Account,
     Demand,
@@ -94,7 +94,7 @@ class Desk:
 
     def rows(self, agreed: tuple[Demand, Plan]) -> tuple[Run | Lease, ...]:
         task = Task(agreed[0], "true")
-        return runs.admit(
+        return planned.admit(
             agreed[1], task, NOW, lambda prefix: f"{prefix}_{self.name}{next(self.numbers):06d}"
         )
 

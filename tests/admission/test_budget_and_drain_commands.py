@@ -210,7 +210,7 @@ def test_only_so_many_nodes_with_work_are_drained_at_once() -> None:
 def test_the_project_of_the_work_decides_which_rules_bind() -> None:
     store = MemoryStore()
     demand, _ = asked()
-    from broker.runs import asked as kept
+    from broker.planned import asked as kept
 
     run = at_work(store, spec=kept(demand))
     assert disruption.demand_of(run).project == "research"

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker import converge
-from broker.converge import Action, Launch, Nothing, Save, Terminate, sightings, step
+from broker.actions import Action, Launch, Nothing, Save, Terminate
+from broker.converge import sightings, step
 from broker.errors import AuthError, CapacityError
 from broker.model import FINAL, Attempt, Instance, InstanceState, Lease, LeaseState, Market
 from tests.core.stage import START, make_offer

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from broker import converge, effects, sweep
-from broker.converge import Launch, Save
+from broker.actions import Launch, Save
 from broker.engine import Engine
 from broker.errors import BrokerError, CapacityError
 from broker.model import LeaseState

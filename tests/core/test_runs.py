@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broker import runs
+from broker import planned, runs
 from broker.codec import from_json, to_json
 from broker.errors import CapacityError
 from broker.model import (
@@ -89,7 +89,7 @@ def test_a_plan_becomes_a_run_and_one_lease_for_each_node() -> None:
         Demand("train", ()), "python train.py", setup="pip install x", envs={"A": "1"}, keep=True
     )
     numbers = itertools.count()
-    run, *leases = runs.admit(plan, task, NOW, lambda prefix: f"{prefix}_{next(numbers)}")
+    run, *leases = planned.admit(plan, task, NOW, lambda prefix: f"{prefix}_{next(numbers)}")
     assert isinstance(run, Run)
     assert (run.name, run.kind, run.keep) == ("train", "task", True)
     assert run.spec == {
@@ -124,7 +124,7 @@ def test_a_run_keeps_its_demand_without_the_places_in_files() -> None:
         storage=(Storage(Artefact.BUCKET, "NO", location=where),),
     )
     plan = Plan((Placement("train", 1, OFFER),), (), 1, 1, decisions=(Decision(OFFER),))
-    run, _ = runs.admit(plan, Task(demand, "x"), NOW, lambda prefix: f"{prefix}_1")
+    run, _ = planned.admit(plan, Task(demand, "x"), NOW, lambda prefix: f"{prefix}_1")
     assert isinstance(run, Run)
     assert run.spec["project"] == "research"
     bare = from_json(Demand, run.spec["demand"])
@@ -148,7 +148,7 @@ def test_a_shifted_start_is_on_every_lease_with_its_reason(
     later = noon + timedelta(hours=hours)
     early = Placement("train", 1, OFFER, start_after=noon + timedelta(hours=1))
     late = Placement("train", 1, OTHER, start_after=later, start_why=why)
-    _, *leases = runs.admit(
+    _, *leases = planned.admit(
         Plan((late, early), (), 2, 2), Task(Demand("train", ()), "x"), noon, lambda prefix: prefix
     )
     found = {(each.not_before, each.reason) for each in leases if isinstance(each, Lease)}
@@ -157,7 +157,7 @@ def test_a_shifted_start_is_on_every_lease_with_its_reason(
 
 def test_a_start_that_has_come_is_no_wait() -> None:
     placement = Placement("train", 1, OFFER, start_after=NOW)
-    assert runs.start_of(Plan((placement,), (), 1, 1), NOW) == (None, "")
+    assert planned.start_of(Plan((placement,), (), 1, 1), NOW) == (None, "")
 
 
 def test_orders_are_made_together_when_every_machine_can_take_one() -> None:

@@ -191,6 +191,13 @@ def test_each_kind_of_rule_is_relaxed_in_its_own_words(an_offer) -> None:
     )
 
 
+def test_a_budget_that_nobody_bounds_asks_for_a_bound(an_offer) -> None:
+    reason = Reason(Kind.BUDGET, "month", "no duration and no budget", "at most 20 $")
+    assert way_words(WayOut((reason,), 1, an_offer(None))).startswith(
+        "say how long it runs or what it may cost, for month -> 1 offer"
+    )
+
+
 def test_what_the_broker_itself_asks_for_is_given_not_relaxed(an_offer) -> None:
     reason = Reason(Kind.POLICY, "data-class", "none", "a rule for phi", Location("t.yaml", 4))
     assert way_words(WayOut((reason,), 1, an_offer("1"))).startswith(

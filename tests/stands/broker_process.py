@@ -78,14 +78,14 @@ class Broker:
 
     def admit(self) -> None:
         """What `broker up` writes, acknowledged by a file once it is written."""
-        from broker import runs
+        from broker import planned
         from broker.failpoints import failpoint
         from broker.ids import new_id
 
         offers = [offer(f"{REGION}a", self.command["shape"]), offer(f"{REGION}b", "c6i.xlarge")]
         plan = Plan((Placement("t", NODES, offers[0], tuple(offers[1:])),), (), 2, 2)
         task = Task(Demand("t", (), nodes=NODES, budget_usd=Decimal(100)), "true")
-        rows = runs.admit(plan, task, self.now, lambda p: new_id(p, self.now, os.urandom(5)))
+        rows = planned.admit(plan, task, self.now, lambda p: new_id(p, self.now, os.urandom(5)))
         failpoint("command.before-commit")
         self.store.commit(*rows)
         failpoint("command.after-commit")
