@@ -79,7 +79,7 @@ def _lease(lease: Lease, told: Explanation | None) -> Iterator[str]:
     for key, words in lease.failed.items():
         yield f"  failed     {key}: {words}"
     left = len(_left(lease))
-    yield f"  candidates {len(lease.candidates)}, {left} not tried in vain"
+    yield f"  candidates {len(lease.candidates)}, {left} left"
     if lease.preemptions:
         most = lease.max_preemptions
         bound = "" if most is None else f" of at most {most}"
