@@ -114,9 +114,21 @@ def run(argv: list[str]) -> int:  # noqa: PLR0911 - one return per kind of failu
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # noqa: BLE001 - the last resort: a file instead of a traceback
+    except Exception as error:  # noqa: BLE001 - the last resort: a file instead of a traceback
+        if interrupted(error):
+            note("interrupted")
+            return 130
         return _fail(_crash(), output)
     return result if isinstance(result, int) else 0
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C lies behind it: one that falls into a library's clean-up comes out as another."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _fail(error: BrokerError, output: Format) -> int:
